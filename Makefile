@@ -1,0 +1,36 @@
+# What a newcomer and CI call. TORCH_INDEX chooses where torch comes from (see README).
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check clean
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## install the project and its development tools into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make setup PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/pip install --constraint constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(BIN)/pip install --constraint constraints.txt --editable '.[train,dev]'
+	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/m2d_clap
+	touch $@
+
+demo: $(STAMP)  ## build a demonstration library, index it, serve it (LIBRARY=/my/sounds, ONCE=1, PORT=8000)
+	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
+
+test: $(STAMP)  ## run the tests (CPU, no network)
+	$(BIN)/pytest -q
+
+check: $(STAMP)  ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	for package in model index training service; do $(BIN)/mypy -p m2d_clap.$$package || exit 1; done
+	$(BIN)/lint-imports --no-cache
+
+clean:  ## remove what setup and demo made
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,1 @@
+"""Label lists as package data."""

@@ -1,0 +1,1 @@
+"""The bundled checkpoint `m2d-clap-mini` (package data)."""

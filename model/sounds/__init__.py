@@ -1,0 +1,1 @@
+"""Procedural sounds: seeded, captioned clips made by plain signal processing."""
