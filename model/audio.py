@@ -1,0 +1,172 @@
+"""Bytes → Waveform: safe streaming decoding (PyAV) and resampling (soxr).
+
+FFmpeg's own resampler aliases, so sound is decoded at its native rate and resampled by soxr. Only
+plain media containers are opened: a playlist or a session description inside the bytes could
+otherwise make FFmpeg open other files or wait on the network.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import av.error
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from m2d_clap.model.errors import AudioTooLongError, BadSamplesError, NotAudioError
+
+FORMATS = (
+    "wav,w64,aiff,au,caf,flac,wv,mp3,ogg,aac,ac3,asf,amr,matroska,webm,mov,mp4,m4a,3gp,avi,mpegts"
+)
+"""FFmpeg demuxers that may be used; anything else is refused before it can act."""
+
+Samples = NDArray[np.float32]
+
+_LOUDEST = 4.0  # 12 dB over full scale: beyond it are only damaged frames
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Mono sound. samples: (n,) float32, nominally in −1 … 1; sample_rate in Hz."""
+
+    samples: Samples
+    sample_rate: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.sample_rate
+
+
+@dataclass(frozen=True)
+class AudioLimits:
+    """What is refused. Rates in Hz; `seconds` None means as long as it lasts."""
+
+    seconds: float | None = None
+    channels: int = 64
+    min_rate: int = 1_000
+    max_rate: int = 768_000
+
+
+NO_LIMIT = AudioLimits()
+
+
+def read_audio(
+    source: Path | BinaryIO | bytes, sample_rate: int, limits: AudioLimits = NO_LIMIT
+) -> Waveform:
+    """Decodes a whole sound to mono at `sample_rate`.
+
+    Raises NotAudioError (nothing decodable), AudioTooLongError (more than `limits.seconds`) or
+    BadSamplesError (NaN samples, a rate or channel count outside the limits).
+    """
+    blocks = list(decode(source, sample_rate, limits))
+    return Waveform(np.concatenate(blocks), sample_rate)
+
+
+def decode(
+    source: Path | BinaryIO | bytes, sample_rate: int, limits: AudioLimits = NO_LIMIT
+) -> Iterator[Samples]:
+    """The same as a stream of mono float32 blocks, in bounded memory whatever the length.
+
+    Damaged packets are skipped. Raises as `read_audio` does, NotAudioError also at the end when
+    not one sample could be decoded.
+    """
+    if isinstance(source, bytes):
+        source = io.BytesIO(source)
+    if isinstance(source, Path):
+        try:
+            opened = source.open("rb")
+        except OSError as error:
+            raise NotAudioError(f"cannot read {source}: {error.strerror}") from error
+        with opened:
+            yield from _decode(opened, sample_rate, limits)
+    else:
+        yield from _decode(source, sample_rate, limits)
+
+
+def _decode(file: BinaryIO, sample_rate: int, limits: AudioLimits) -> Iterator[Samples]:
+    samples = 0
+    most = None if limits.seconds is None else int(limits.seconds * sample_rate)
+    for block in _resampled(_mono_blocks(file, limits), sample_rate):
+        if not np.isfinite(block).all():
+            raise BadSamplesError("the sound holds samples that are not numbers (NaN or infinite)")
+        samples += len(block)
+        if most is not None and samples > most:
+            raise AudioTooLongError(f"the sound is longer than {limits.seconds:g} seconds")
+        if len(block):
+            yield np.clip(block, -_LOUDEST, _LOUDEST)
+    if samples == 0:
+        raise NotAudioError("nothing in it can be decoded as sound")
+
+
+def _mono_blocks(file: BinaryIO, limits: AudioLimits) -> Iterator[tuple[int, Samples]]:
+    """(native rate, mono samples) of every frame that decodes."""
+    try:
+        container = av.open(file, mode="r", options={"format_whitelist": FORMATS})
+    except (av.error.FFmpegError, ValueError, EOFError) as error:
+        raise NotAudioError("it is not a sound file of a known format, or is damaged") from error
+    with container:
+        if not container.streams.audio:
+            raise NotAudioError("it holds no audio stream")
+        stream = container.streams.audio[0]
+        _check(stream.rate or limits.min_rate, stream.channels or 1, limits)
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.error.FFmpegError):
+                return  # the end, or a file cut off in the middle: keep what was there
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue  # one damaged packet
+            for frame in frames:
+                _check(frame.sample_rate, frame.layout.nb_channels, limits)
+                yield frame.sample_rate, _mono(frame)
+
+
+def _check(rate: int, channels: int, limits: AudioLimits) -> None:
+    if not limits.min_rate <= rate <= limits.max_rate:
+        raise BadSamplesError(
+            f"a sample rate of {rate} Hz is outside {limits.min_rate} … {limits.max_rate} Hz"
+        )
+    if channels > limits.channels:
+        raise BadSamplesError(f"{channels} channels are more than {limits.channels}")
+
+
+def _mono(frame: av.AudioFrame) -> Samples:
+    data = frame.to_ndarray()  # planar: (channels, n); packed: (1, n · channels)
+    if not frame.format.is_planar:
+        data = data.reshape(-1, frame.layout.nb_channels).T
+    if data.dtype == np.uint8:
+        scaled = (data.astype(np.float32) - 128.0) / 128.0
+    elif np.issubdtype(data.dtype, np.integer):
+        scaled = data.astype(np.float32) / 2.0 ** (8 * data.dtype.itemsize - 1)
+    else:
+        scaled = data.astype(np.float32, copy=False)
+    # Overflow to infinity is found, and refused, behind the resampler.
+    with np.errstate(over="ignore", invalid="ignore"):
+        mono: Samples = scaled[0] if len(scaled) == 1 else scaled.mean(axis=0, dtype=np.float32)
+    return mono
+
+
+def _resampled(blocks: Iterator[tuple[int, Samples]], rate: int) -> Iterator[Samples]:
+    """Every run of equal native rate through one soxr stream; a change flushes and starts anew."""
+    current, resampler = rate, None
+    empty = np.zeros(0, np.float32)
+    for native, block in blocks:
+        if native != current:
+            if resampler is not None:
+                yield resampler.resample_chunk(empty, last=True)
+            current = native
+            resampler = None if native == rate else _resampler(native, rate)
+        yield block if resampler is None else resampler.resample_chunk(block)
+    if resampler is not None:
+        yield resampler.resample_chunk(empty, last=True)
+
+
+def _resampler(native: int, rate: int) -> soxr.ResampleStream:
+    return soxr.ResampleStream(native, rate, num_channels=1, dtype="float32", quality="HQ")

