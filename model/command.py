@@ -1,0 +1,105 @@
+"""Commands about models: `import`, `info`, `embed`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, cast
+
+import numpy as np
+import torch
+import typer
+
+from m2d_clap.model.audio import read_audio
+from m2d_clap.model.checkpoint import Checkpoint, bundled
+from m2d_clap.model.clap import Precision
+from m2d_clap.model.config import config_to_dict
+from m2d_clap.model.errors import AudioError
+from m2d_clap.model.text_encoder import SPECS
+from m2d_clap.model.upstream import Hints, import_published
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands to the `m2d-clap` script."""
+    app.command("import")(import_)
+    app.command()(info)
+    app.command()(embed)
+
+
+def import_(
+    published: Annotated[Path, typer.Argument(help="a published .pth file, in its folder")],
+    out: Annotated[Path, typer.Argument(help="the checkpoint folder to write")],
+    frames: Annotated[int | None, typer.Option(help="frames a window", min=1)] = None,
+    sample_rate: Annotated[int | None, typer.Option(help="Hz", min=1000)] = None,
+    text_encoder: Annotated[str | None, typer.Option(help=" | ".join(SPECS))] = None,
+    heads: Annotated[int | None, typer.Option(help="default width / 64", min=1)] = None,
+    text_heads: Annotated[int | None, typer.Option(help="default width / 64", min=1)] = None,
+) -> None:
+    """Convert published M2D-CLAP weights (non-commercial licence) into a checkpoint."""
+    if text_encoder is not None and text_encoder not in SPECS:
+        raise typer.BadParameter(f"--text-encoder is one of {', '.join(SPECS)}")
+    hints = Hints(frames, sample_rate, text_encoder, heads, text_heads)
+    checkpoint = import_published(published, hints)
+    checkpoint.save(out)
+    typer.echo(f"{out}: {checkpoint.config.name}, fingerprint {checkpoint.fingerprint[:12]}")
+
+
+def info(
+    checkpoint: Annotated[Path | None, typer.Argument(help="default: the bundled one")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Say what a checkpoint is: sizes, front end, text encoder, labels, licence."""
+    loaded = Checkpoint.load(checkpoint or bundled())
+    settings = config_to_dict(loaded.config)
+    count = sum(weight.numel() for weight in loaded.weights.values())
+    if as_json:
+        facts = {"fingerprint": loaded.fingerprint, "parameters": count, "model": settings}
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(f"{loaded.config.name}  ({count / 1e6:.1f} M weights, {loaded.fingerprint[:12]})")
+    for name in ("licence", "front_end", "encoder", "projector", "text"):
+        value = settings[name]
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if v not in ({}, "", 0, "none"))
+        typer.echo(f"  {name}: {value}")
+    typer.echo(f"  labels: {len(loaded.config.labels)}")
+
+
+def embed(
+    files: Annotated[list[Path] | None, typer.Argument(help="sound files")] = None,
+    out: Annotated[Path, typer.Option("--out", help="the .npy file to write")] = ...,  # type: ignore[assignment]
+    text: Annotated[list[str] | None, typer.Option("--text", help="repeatable")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="conventional clip features instead (files only)")
+    ] = False,
+    precision: Annotated[str, typer.Option(help="float32 | bfloat16")] = "float32",
+    text_encoder_path: Annotated[
+        Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
+    ] = None,
+) -> None:
+    """Write un-normalised CLAP embeddings, float32 (files then texts, dim), in the order given."""
+    files, text = files or [], text or []
+    if not files and not text:
+        raise typer.BadParameter("give at least one FILE or --text")
+    if features and text:
+        raise typer.BadParameter("--features are of sounds; leave --text out")
+    if precision not in ("float32", "bfloat16"):
+        raise typer.BadParameter("--precision is float32 or bfloat16")
+    clap = Checkpoint.load(checkpoint or bundled()).clap()
+    clap.precision = cast(Precision, precision)
+    clap.text_encoder_path = text_encoder_path
+    rows: list[torch.Tensor] = []
+    with typer.progressbar(files, label="embedding", file=typer.get_text_stream("stderr")) as bar:
+        for file in bar:
+            try:
+                waveform = read_audio(file, clap.config.front_end.sample_rate)
+            except AudioError as error:
+                raise AudioError(f"{file}: {error}") from error
+            grids = clap.grids([clap.log_mel(waveform)])
+            rows.append(grids[0].clip().float() if features else clap.project(grids)[0])
+    if text:
+        rows.extend(clap.embed_text(text))
+    aside = out.with_name(out.name + ".part")
+    with aside.open("wb") as written:
+        np.save(written, torch.stack(rows).numpy().astype(np.float32))
+    aside.replace(out)
+    typer.echo(f"{out}: {len(rows)} × {len(rows[0])}")
