@@ -1,11 +1,10 @@
 # What a newcomer and CI call. TORCH_INDEX chooses where torch comes from (see README).
 PYTHON ?= python3
-PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check clean
+.PHONY: help setup test check clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,9 +19,6 @@ $(STAMP): pyproject.toml constraints.txt
 	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/m2d_clap
 	touch $@
 
-demo: $(STAMP)  ## build a demonstration library, index it, serve it (LIBRARY=/my/sounds, ONCE=1, PORT=8000)
-	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
-
 test: $(STAMP)  ## run the tests (CPU, no network)
 	$(BIN)/pytest -q
 
@@ -32,5 +28,5 @@ check: $(STAMP)  ## ruff, mypy --strict and the import contracts
 	for package in model index training service; do $(BIN)/mypy -p m2d_clap.$$package || exit 1; done
 	$(BIN)/lint-imports --no-cache
 
-clean:  ## remove what setup and demo made
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+clean:  ## remove what setup made
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,113 @@
+"""Sounds of every kind are decoded safely, and bad ones are refused with a typed error."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from scipy.io import wavfile
+
+from m2d_clap.model import AudioLimits, decode, read_audio
+from m2d_clap.model.errors import AudioTooLongError, BadSamplesError, NotAudioError
+
+
+def tone(seconds: float, rate: int, hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+def wav(samples: np.ndarray, rate: int) -> bytes:
+    file = io.BytesIO()
+    wavfile.write(file, rate, samples)
+    return file.getvalue()
+
+
+def encoded(samples: np.ndarray, rate: int, container: str, codec: str) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as out:
+        stream = out.add_stream(codec, rate=rate, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            out.mux(packet)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
+def test_every_sample_format_decodes_to_the_same_sound(dtype: str) -> None:
+    samples = tone(0.5, 16000)
+    scale = {"uint8": 127.0, "int16": 32767.0, "int32": 2147483647.0}.get(dtype, 1.0)
+    stored = (samples.astype(np.float64) * scale + (128 if dtype == "uint8" else 0)).astype(dtype)
+    heard = read_audio(wav(stored, 16000), 16000).samples
+    assert np.abs(heard - samples).max() < (0.02 if dtype == "uint8" else 1e-4)
+
+
+def test_a_stereo_44100_hz_tone_keeps_its_length_and_level() -> None:
+    samples = tone(1.0, 44100)
+    heard = read_audio(wav(np.stack([samples, samples], axis=1), 44100), 16000)
+    assert abs(heard.seconds - 1.0) < 0.001
+    assert abs(np.abs(heard.samples[1000:-1000]).max() - 0.5) < 0.01
+
+
+def test_what_lies_above_the_new_nyquist_does_not_alias() -> None:
+    heard = read_audio(wav(tone(1.0, 44100, hz=9000.0), 44100), 16000)
+    assert np.abs(heard.samples[1000:-1000]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("adts", "aac"), ("mp3", "libmp3lame"), ("matroska", "aac")]
+)
+def test_compressed_sounds_decode(container: str, codec: str) -> None:
+    data = encoded(tone(1.0, 16000), 16000, container, codec)
+    assert abs(read_audio(data, 16000).seconds - 1.0) < 0.2
+
+
+def test_damaged_packets_are_skipped() -> None:
+    data = bytearray(encoded(tone(4.0, 16000), 16000, "mp3", "libmp3lame"))
+    for place in range(3000, len(data), 4000):
+        data[place : place + 60] = b"\xff" * 60
+    assert read_audio(bytes(data), 16000).seconds > 2.0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"just some text", b"ffconcat version 1.0\nfile /etc/passwd\n", b"\x00" * 4096],
+    ids=["empty", "text", "playlist", "zeros"],
+)
+def test_what_is_no_sound_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAudioError):
+        read_audio(data, 16000)
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    inner = tmp_path / "inner.wav"
+    inner.write_bytes(wav(tone(1.0, 16000), 16000))
+    playlist = tmp_path / "list.wav"
+    playlist.write_text(f"ffconcat version 1.0\nfile {inner}\n")
+    for content in (
+        playlist.read_text(),
+        f"#EXTM3U\n#EXTINF:1,\n{inner}\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\n",
+    ):
+        playlist.write_text(content)
+        with pytest.raises(NotAudioError):
+            read_audio(playlist, 16000)
+
+
+def test_nan_samples_and_absurd_rates_and_long_sounds_are_refused() -> None:
+    broken = tone(1.0, 16000)
+    broken[500] = np.nan
+    with pytest.raises(BadSamplesError, match="NaN"):
+        read_audio(wav(broken, 16000), 16000)
+    for rate in (1, 999, 2**31 - 1):
+        header = bytearray(wav(tone(0.1, 16000), 16000))
+        header[24:28] = rate.to_bytes(4, "little")
+        with pytest.raises((BadSamplesError, NotAudioError)):
+            read_audio(bytes(header), 16000)
+    with pytest.raises(AudioTooLongError):
+        read_audio(wav(tone(3.0, 16000), 16000), 16000, AudioLimits(seconds=2.0))
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(NotAudioError, match="cannot read"):
+        next(decode(tmp_path / "none.wav", 16000))
