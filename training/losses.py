@@ -1,0 +1,26 @@
+"""The contrastive term: sounds and their captions find each other in a batch."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_LOGIT_SCALE = math.log(100)
+
+
+def contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
+    """Symmetric InfoNCE.
+
+    audio, text: (batch, dim), un-normalised, row i of one belongs to row i of the other.
+    scale: multiplies the cosines (exp of the learned logit scale).
+    """
+    logits = scale * F.normalize(audio, dim=-1) @ F.normalize(text, dim=-1).T
+    truth = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+
+
+@torch.no_grad()
+def clamp_logit_scale(logit_scale: Tensor) -> None:
+    """Keeps the learned scale between 1 and 100, after every step."""
+    logit_scale.clamp_(0, MAX_LOGIT_SCALE)
