@@ -1,0 +1,7 @@
+"""What can go wrong with an index."""
+
+from m2d_clap.model.errors import ClapError
+
+
+class LibraryIndexError(ClapError):
+    """An index that is missing, damaged, or made with another checkpoint."""

@@ -1,0 +1,154 @@
+"""A folder becomes an index that finds every second, whatever happened on the way."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import wavfile
+from typer.testing import CliRunner
+
+from m2d_clap.index import Index, Progress, Report, build_index
+from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.windows import windows
+from m2d_clap.model import Checkpoint, Clap, ClapConfig, read_audio
+from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.service.cli import build as cli
+
+
+@pytest.fixture(scope="module")
+def clap() -> Clap:
+    torch.manual_seed(0)
+    config = ClapConfig(
+        encoder=EncoderConfig(frames=64, width=16, depth=1, heads=2),
+        projector=ProjectorConfig("mlp", 16, 16),
+    )
+    return Clap(config).eval()
+
+
+def write(file: Path, seconds: float, seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(0, 3000, int(seconds * 16000))
+    ramp = np.sin(np.arange(len(noise)) * (0.01 + 0.1 * seed))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    wavfile.write(file, 16000, (noise * ramp).astype(np.int16))
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    folder = tmp_path / "sounds"
+    for seed in range(12):
+        write(folder / f"{seed % 3}" / f"{seed}.wav", 0.3 + seed / 4, seed)
+    write(folder / "long.wav", 27.5, 99)
+    return folder
+
+
+def build(library: Path, out: Path, clap: Clap, **more: object) -> Report:
+    return build_index(library, out, Path("checkpoint"), "f" * 64, clap, **more)  # type: ignore[arg-type]
+
+
+def test_a_sound_finds_itself_and_scores_are_exact_cosines(
+    library: Path, tmp_path: Path, clap: Clap
+) -> None:
+    build(library, tmp_path / "x", clap)
+    index = Index.open(tmp_path / "x")
+    assert len(index) == 13
+    query = clap.embed_audio([read_audio(library / "1" / "4.wav", 16000)])[0].numpy()
+    hits = index.search(query, k=20)
+    assert hits[0].clip.path == "1/4.wav"
+    assert hits[0].score == pytest.approx(1, abs=1e-5)
+    assert len({hit.clip.id for hit in hits}) == 13
+    assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+    for hit in hits:
+        sound = read_audio(index.file(hit.clip), 16000)
+        cut = windows([sound.samples], 16000)
+        best = max(
+            float(torch.cosine_similarity(torch.from_numpy(query), embedding, dim=0))
+            for embedding in clap.embed_audio([type(sound)(w.samples, 16000) for w in cut])
+        )
+        assert hit.score == pytest.approx(best, abs=1e-5)
+
+
+def test_every_second_of_a_long_sound_lies_in_a_window_and_none_is_short() -> None:
+    for seconds in (0.1, 9.9, 10.0, 10.1, 27.5, 40.0):
+        whole = np.arange(int(seconds * 1000), dtype=np.float32)
+        cut = list(windows(np.array_split(whole, 7), 1000))
+        assert np.array_equal(np.unique(np.concatenate([w.samples for w in cut])), whole)
+        assert all(w.samples[0] == pytest.approx(w.start * 1000, abs=1) for w in cut)
+        assert all(len(w.samples) == min(len(whole), 10_000) for w in cut)
+
+
+def test_only_what_is_new_or_changed_is_embedded_again(
+    library: Path, tmp_path: Path, clap: Clap
+) -> None:
+    out = tmp_path / "x"
+    assert build(library, out, clap).embedded == 13
+    assert build(library, out, clap).embedded == 0
+    (library / "0" / "0.wav").rename(library / "moved.wav")
+    shutil.copy(library / "moved.wav", library / "twin.wav")
+    (library / "2" / "2.wav").unlink()
+    write(library / "1" / "1.wav", 1.0, 77)
+    report = build(library, out, clap)
+    assert (report.embedded, report.gone, report.clips) == (1, 2, 12)
+    query = clap.embed_audio([read_audio(library / "twin.wav", 16000)])[0].numpy()
+    assert Index.open(out).search(query, k=1)[0].clip.paths == ("moved.wav", "twin.wav")
+
+
+def test_files_that_are_no_sound_are_reported_and_do_not_stop_it(
+    library: Path, tmp_path: Path, clap: Clap
+) -> None:
+    (library / "notes.txt").write_text("hello")
+    (library / "empty.wav").touch()
+    (library / ".hidden.wav").write_text("x")
+    report = build(library, tmp_path / "x", clap)
+    assert [path for path, _ in report.skipped] == ["empty.wav", "notes.txt"]
+    assert report.clips == 13
+
+
+def test_stopped_on_the_way_and_started_again_gives_the_same_index(
+    library: Path, tmp_path: Path, clap: Clap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m2d_clap.index.build.BATCH_SECONDS", 4.0)
+    build(library, tmp_path / "whole", clap)
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(library, tmp_path / "stopped", clap, progress=stop)
+    with pytest.raises(LibraryIndexError, match="no finished index"):
+        Index.open(tmp_path / "stopped")
+    report = build(library, tmp_path / "stopped", clap)
+    assert 0 < report.unchanged < 8
+    query = np.random.default_rng(0).normal(size=16).astype(np.float32)
+    found = [Index.open(tmp_path / name).search(query, 13) for name in ("whole", "stopped")]
+    assert [h.clip for h in found[0]] == [h.clip for h in found[1]]
+    assert np.allclose([h.score for h in found[0]], [h.score for h in found[1]], atol=1e-5)
+
+
+def test_the_commands_index_a_folder_and_answer_a_text(library: Path, tmp_path: Path) -> None:
+    config = ClapConfig(
+        encoder=EncoderConfig(frames=64, width=16, depth=1, heads=2),
+        projector=ProjectorConfig("mlp", 384, 16),
+        text=TextConfig("minilm", max_tokens=64),
+    )
+    Checkpoint.of(Clap(config)).save(tmp_path / "model")
+    out = str(tmp_path / "x")
+    words = ["index", str(library), "--out", out, "--checkpoint", str(tmp_path / "model")]
+    assert CliRunner().invoke(cli(), words).exit_code == 0
+    result = CliRunner().invoke(cli(), ["search", out, "rain", "-k", "3", "--json"])
+    hits = json.loads(result.stdout)["hits"]
+    assert len(hits) == 3
+    assert set(hits[0]) == {"id", "path", "score", "start", "end"}
+    Checkpoint.of(Clap(config)).save(tmp_path / "other")
+    words = ["search", out, "rain", "--checkpoint", str(tmp_path / "other")]
+    refused = CliRunner().invoke(cli(), words)
+    assert isinstance(refused.exception, LibraryIndexError)
+
+
+def test_another_checkpoint_is_refused(library: Path, tmp_path: Path, clap: Clap) -> None:
+    build(library, tmp_path / "x", clap)
+    with pytest.raises(LibraryIndexError, match="another checkpoint"):
+        build_index(library, tmp_path / "x", Path("other"), "0" * 64, clap)
