@@ -42,7 +42,9 @@ class Checkpoint:
     @classmethod
     def of(cls, clap: Clap, dtype: torch.dtype = torch.float32) -> "Checkpoint":
         """A snapshot of a model; an external text encoder stays outside."""
-        return cls(clap.config, {k: v.to("cpu", dtype, copy=True) for k, v in _own(clap).items()})
+        return cls(
+            clap.config, {k: v.to("cpu", dtype, copy=True) for k, v in clap.state_dict().items()}
+        )
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -57,7 +59,7 @@ class Checkpoint:
     def clap(self, device: str | torch.device = "cpu") -> Clap:
         """The model, float32, in evaluation mode. Raises CheckpointError when keys do not fit."""
         clap = Clap(self.config)
-        expected = _own(clap)
+        expected = clap.state_dict()
         missing, extra = (
             expected.keys() - self.weights.keys(),
             self.weights.keys() - expected.keys(),
@@ -158,12 +160,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
     return dict(description)
-
-
-def _own(clap: Clap) -> dict[str, Tensor]:
-    """The tensors that belong in the checkpoint."""
-    inside = clap.config.text.included
-    return {k: v for k, v in clap.state_dict().items() if inside or not k.startswith("text.")}
 
 
 def _some(names: set[str]) -> str:

@@ -44,6 +44,8 @@ class Clap(nn.Module):
         )
         self.precision: Precision = "float32"
         self.text_encoder_path: Path | None = None
+        # In a list, so that an encoder from outside is no part of this module's weights.
+        self._outside: list[TextEncoder] = []
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
 
     @property
@@ -100,9 +102,11 @@ class Clap(nn.Module):
     def text_encoder(self) -> TextEncoder:
         """The text encoder, loaded at the first call where it is not inside the checkpoint."""
         if self.text is None:
-            self.text = load_text_encoder(self.config.text, self.text_encoder_path)
-            self.text.to(self.device)
-        elif self.text.tokenizer is None and self.text.pooling != "own":
+            if not self._outside:
+                loaded = load_text_encoder(self.config.text, self.text_encoder_path)
+                self._outside.append(loaded.to(self.device))
+            return self._outside[0]
+        if self.text.tokenizer is None and self.text.pooling != "own":
             self.text.tokenizer = find_tokenizer(self.config.text, self.text_encoder_path)
         return self.text
 

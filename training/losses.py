@@ -20,6 +20,21 @@ def contrastive_loss(audio: Tensor, text: Tensor, scale: Tensor | float) -> Tens
     return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
 
 
+def caption_loss(audio: Tensor, bank: Tensor, truth: Tensor, scale: Tensor | float) -> Tensor:
+    """Symmetric InfoNCE where sounds may share captions, and every caption known is a negative.
+
+    audio: (batch, dim); bank: (captions, dim), both un-normalised. truth: (batch, captions),
+    rows summing to 1. Sounds choose among all captions, captions with a sound in the batch among
+    the sounds. With one caption a sound, all different, and no others, it is `contrastive_loss`.
+    """
+    logits = scale * F.normalize(audio, dim=-1) @ F.normalize(bank, dim=-1).T
+    by_sound = F.cross_entropy(logits, truth)
+    mass = truth.sum(dim=0)
+    asked = mass > 0
+    by_caption = F.cross_entropy(logits.T[asked], (truth / mass.clamp_min(1e-12)).T[asked])
+    return (by_sound + by_caption) / 2
+
+
 @torch.no_grad()
 def clamp_logit_scale(logit_scale: Tensor) -> None:
     """Keeps the learned scale between 1 and 100, after every step."""

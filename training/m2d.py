@@ -39,7 +39,7 @@ class M2dOutput:
 
     @property
     def loss(self) -> Tensor:
-        return prediction_loss(self.predicted, self.target)
+        return prediction_loss(self.predicted.float(), self.target.float())
 
 
 class Predictor(nn.Module):
@@ -48,6 +48,7 @@ class Predictor(nn.Module):
     def __init__(self, backbone: VisionTransformer, config: PredictorConfig) -> None:
         super().__init__()
         width = backbone.cls_token.shape[-1]
+        self.rows, self.columns = backbone.rows, backbone.columns
         table = sin_cos_positions(config.width, backbone.rows, backbone.columns)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.decoder_pos_embed = nn.Parameter(table.unsqueeze(0), requires_grad=False)
@@ -64,11 +65,17 @@ class Predictor(nn.Module):
         cls, visible = embedded[:, :1], embedded[:, 1:]
         holes = self.mask_token.expand(len(visible), mask.masked.shape[1], -1)
         patches = take(torch.cat([visible, holes.to(visible.dtype)], dim=1), mask.restore)
-        tokens = torch.cat([cls, patches], dim=1) + self.decoder_pos_embed
+        tokens = torch.cat([cls, patches], dim=1) + self._positions(patches.shape[1])
         for block in self.decoder_blocks:
             tokens = block(tokens)
         predicted: Tensor = self.decoder_pred(self.decoder_norm(tokens))
         return take(predicted[:, 1:], mask.masked)
+
+    def _positions(self, patches: int) -> Tensor:
+        """(1, 1 + patches, width): the first columns of every frequency row."""
+        cls, grid = self.decoder_pos_embed[:, :1], self.decoder_pos_embed[:, 1:]
+        grid = grid.unflatten(1, (self.rows, self.columns))[:, :, : patches // self.rows]
+        return torch.cat([cls, grid.flatten(1, 2)], dim=1)
 
 
 class M2d(nn.Module):
@@ -82,7 +89,7 @@ class M2d(nn.Module):
         self.target_norm = copy.deepcopy(online.backbone.norm).requires_grad_(False)
 
     def forward(self, log_mel: Tensor, mask: Mask) -> M2dOutput:
-        """log_mel: (batch, 1, mels, frames) normalised, a full window wide."""
+        """log_mel: (batch, 1, mels, frames) normalised, at most a window wide."""
         backbone = self.online.backbone
         patches = backbone.patches(log_mel)
         visible = backbone.with_class_token(take(patches, mask.visible))

@@ -29,9 +29,15 @@ def kept(patches: int, ratio: float) -> int:
     return int(patches * (1 - ratio))
 
 
-def random_mask(batch: int, patches: int, ratio: float, generator: torch.Generator) -> Mask:
+def random_mask(
+    batch: int,
+    patches: int,
+    ratio: float,
+    generator: torch.Generator,
+    device: torch.device | None = None,
+) -> Mask:
     """Every patch is equally likely to be masked, independently for each sound."""
-    noise = torch.rand(batch, patches, generator=generator)
+    noise = torch.rand(batch, patches, generator=generator).to(device or "cpu")
     shuffle = noise.argsort(dim=1)
     return Mask(shuffle, shuffle.argsort(dim=1), kept(patches, ratio))
 

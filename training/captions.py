@@ -1,0 +1,72 @@
+"""Captions as frozen sentence embeddings, computed once."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from m2d_clap.model.config import TextConfig
+from m2d_clap.model.text_encoder import load_text_encoder
+from m2d_clap.training.manifest import Row
+
+
+@torch.inference_mode()
+def sentence_embeddings(texts: Sequence[str], config: TextConfig, cache: Path) -> Tensor:
+    """(texts, width) float32 of the encoder `config` names, kept in `cache`."""
+    identity = json.dumps([config.kind, config.max_tokens, *texts])
+    file = cache / f"captions-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        encoder = load_text_encoder(config)
+        parts = [encoder.embed(texts[i : i + 64]) for i in range(0, len(texts), 64)]
+        aside = file.with_suffix(".part")
+        save_file({"embeddings": torch.cat(parts).contiguous()}, aside)
+        aside.replace(file)
+    return load_file(file)["embeddings"]
+
+
+@dataclass(frozen=True)
+class CaptionBank:
+    """Every caption of the training part in several wordings.
+
+    wordings: for each wording, (captions, width) embeddings; texts likewise. groups: for each
+    wording, (captions,) numbers, equal where two captions read the same in it.
+    of_sound: for each sound, the numbers of its captions.
+    """
+
+    texts: tuple[tuple[str, ...], ...]
+    wordings: tuple[Tensor, ...]
+    groups: tuple[Tensor, ...]
+    of_sound: tuple[tuple[int, ...], ...]
+
+    def truth(self, captions: Tensor, wording: int) -> Tensor:
+        """captions (batch,) → (batch, captions) float32, shared among those that read the same."""
+        group = self.groups[wording]
+        same = (group[captions][:, None] == group[None, :]).float()
+        return same / same.sum(dim=1, keepdim=True)
+
+
+def caption_bank(rows: Sequence[Row], config: TextConfig, cache: Path) -> CaptionBank:
+    """Wordings: the caption itself, "<label> can be heard", and the label alone."""
+    numbers: dict[tuple[str, str], int] = {}
+    of_sound = []
+    for row in rows:
+        keys = [(caption, row.label) for caption in row.captions]
+        of_sound.append(tuple(numbers.setdefault(key, len(numbers)) for key in keys))
+    named = [(caption, label.replace("_", " ") or caption) for caption, label in numbers]
+    texts = (
+        tuple(caption for caption, _ in named),
+        tuple(f"{label} can be heard" for _, label in named),
+        tuple(label for _, label in named),
+    )
+    groups = []
+    for wording in texts:
+        seen: dict[str, int] = {}
+        groups.append(torch.tensor([seen.setdefault(text, len(seen)) for text in wording]))
+    wordings = tuple(sentence_embeddings(wording, config, cache) for wording in texts)
+    return CaptionBank(texts, wordings, tuple(groups), tuple(of_sound))

@@ -1,0 +1,93 @@
+"""Retrieval and zero-shot scores of a model over the rows of a manifest."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from m2d_clap.model.clap import Clap, similarity
+from m2d_clap.model.errors import ClapError
+from m2d_clap.model.mel import normalise
+from m2d_clap.training.manifest import Row
+from m2d_clap.training.metrics import Retrieval, accuracy, retrieval
+
+CLIPS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Accuracy of choosing a clip's label by "<label> can be heard", over n clips."""
+
+    n: int
+    classes: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """text_to_audio has the distinct captions as queries, audio_to_text the clips.
+
+    An answer is right when it has the query's caption or its label.
+    """
+
+    clips: int
+    text_to_audio: Retrieval
+    audio_to_text: Retrieval
+    zero_shot: ZeroShot | None
+
+
+def embed_sounds(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
+    """CLAP embeddings (sounds, dim) of raw log-mels (mels, frames), whole sounds."""
+    front_end = clap.config.front_end
+    parts = []
+    for start in range(0, len(sounds), CLIPS_AT_ONCE):
+        chosen = sounds[start : start + CLIPS_AT_ONCE]
+        images = [normalise(s.float(), front_end).unsqueeze(0).to(clap.device) for s in chosen]
+        parts.append(clap.project(clap.grids(images)))
+    return torch.cat(parts)
+
+
+def evaluate(
+    clap: Clap,
+    rows: Sequence[Row],
+    sounds: Sequence[Tensor],
+    zero_shot_of: Callable[[Row], bool] = lambda row: bool(row.label),
+) -> Evaluation:
+    """Scores `rows`, whose raw log-mels are `sounds`; zero-shot over the rows that pass.
+
+    Raises ClapError when there is no row.
+    """
+    if not rows:
+        raise ClapError("there is nothing to evaluate: no row of the manifest was chosen")
+    audio = embed_sounds(clap, sounds)
+    captions = list(dict.fromkeys(c for row in rows for c in row.captions))
+    right = _right(rows, captions)
+    scores = similarity(audio, clap.embed_text(captions)).float().cpu().numpy()
+    chosen = [i for i, row in enumerate(rows) if row.label and zero_shot_of(row)]
+    return Evaluation(
+        clips=len(rows),
+        text_to_audio=retrieval(scores.T, right.T),
+        audio_to_text=retrieval(scores, right),
+        zero_shot=_zero_shot(clap, [rows[i] for i in chosen], audio[chosen]) if chosen else None,
+    )
+
+
+def _right(rows: Sequence[Row], captions: Sequence[str]) -> np.ndarray:
+    """(clips, captions) bool: the clip has the caption, or a label that goes with it."""
+    labels: dict[str, set[str]] = {caption: set() for caption in captions}
+    for row in rows:
+        for caption in row.captions:
+            labels[caption] |= {row.label} - {""}
+    return np.array(
+        [[c in row.captions or row.label in labels[c] for c in captions] for row in rows]
+    )
+
+
+def _zero_shot(clap: Clap, rows: Sequence[Row], audio: Tensor) -> ZeroShot:
+    labels = sorted({row.label for row in rows})
+    prompts = [label.replace("_", " ") + " can be heard" for label in labels]
+    scores = similarity(audio, clap.embed_text(prompts)).float().cpu().numpy()
+    classes = np.array([labels.index(row.label) for row in rows])
+    return ZeroShot(len(rows), len(labels), accuracy(scores, classes))

@@ -1,0 +1,48 @@
+"""Retrieval and zero-shot scores from a matrix of similarities."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float32]
+Truth = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Over `n` queries. recall: share with a right item among the first k; median_rank: of the
+    first right item, from 1; mean_ap: mean average precision over the whole ranking; map_10: the
+    mean of 1 / rank of the first right item where it is among the first ten."""
+
+    n: int
+    recall_1: float
+    recall_5: float
+    recall_10: float
+    median_rank: float
+    mean_ap: float
+    map_10: float
+
+
+def retrieval(scores: Scores, truth: Truth) -> Retrieval:
+    """scores, truth: (queries, items); every query has at least one right item."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    right = np.take_along_axis(truth, order, axis=1)
+    first = right.argmax(axis=1) + 1
+    places = np.arange(1, right.shape[1] + 1)
+    precision = right.cumsum(axis=1) / places
+    average = (precision * right).sum(axis=1) / right.sum(axis=1)
+    return Retrieval(
+        n=len(scores),
+        recall_1=float((first <= 1).mean()),
+        recall_5=float((first <= 5).mean()),
+        recall_10=float((first <= 10).mean()),
+        median_rank=float(np.median(first)),
+        mean_ap=float(average.mean()),
+        map_10=float(np.where(first <= 10, 1 / first, 0).mean()),
+    )
+
+
+def accuracy(scores: Scores, classes: NDArray[np.int64]) -> float:
+    """Share of items (rows) whose best class (column) is theirs."""
+    return float((scores.argmax(axis=1) == classes).mean())
