@@ -86,14 +86,14 @@ STAGE_1_MINI = Stage(
     contrast_weight=1.0,
     mask_ratio=0.5,
     frames=320,
-    epochs=100,
+    epochs=150,
     warm_up=5,
     batch=128,
-    base_rate=1e-3,
+    base_rate=1.2e-3,
     ema=(0.99, 0.999),
     polyak=0.998,
     augmentation=Augmentation(
-        gain_db=6, stretch=1.2, shift=2, mask_mels=12, mask_frames=0.2, mixed=0.3
+        gain_db=6, stretch=1.2, shift=2, mask_mels=12, mask_frames=0.2, mixed=0.35
     ),
 )
 
