@@ -132,6 +132,20 @@ def bundled() -> Path:
     return Path(__file__).parent / "mini"
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint folder says of itself."""
+
+    config: ClapConfig
+    fingerprint: str
+
+
+def describe(folder: Path) -> Description:
+    """Settings and claimed fingerprint, without reading the weights. Raises CheckpointError."""
+    description = _read_config(folder)
+    return Description(config_from_dict(description["model"]), str(description["fingerprint"]))
+
+
 def read_fingerprint(folder: Path) -> str:
     """The fingerprint a checkpoint folder claims, without reading its weights."""
     return str(_read_config(folder)["fingerprint"])

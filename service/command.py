@@ -1,0 +1,111 @@
+"""Commands that serve and tag: `serve`, `tag`, `demo`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from m2d_clap.model import Checkpoint, bundled, read_audio
+from m2d_clap.model.errors import AudioError, ClapError
+from m2d_clap.service import demonstration
+from m2d_clap.service.encoders import encode_sounds, encode_texts
+from m2d_clap.service.engine import Engine
+from m2d_clap.service.server import bind, is_loopback, run
+from m2d_clap.service.settings import Settings
+from m2d_clap.service.tagging import Label, rank, vocabulary
+
+
+def register(app: typer.Typer) -> None:
+    """Adds this package's commands to the `m2d-clap` script."""
+    app.command()(serve)
+    app.command()(tag)
+    app.command()(demo)
+
+
+def serve(
+    index: Annotated[Path, typer.Argument(help="an index folder, made by m2d-clap index")],
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one", min=0, max=65535)] = 8000,
+    checkpoint: Annotated[Path | None, typer.Option(help="default: the index's own")] = None,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
+    text_encoder_path: Annotated[
+        Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
+    ] = None,
+) -> None:
+    """Answer searches over HTTP. More settings: environment variables M2D_CLAP_…"""
+    if device not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter("--device is auto, cpu or cuda")
+    chosen: dict[str, object] = {"index": index}
+    if checkpoint is not None:
+        chosen["checkpoint"] = checkpoint
+    if device != "auto":
+        chosen["device"] = device
+    if text_encoder_path is not None:
+        chosen["text_encoder_path"] = text_encoder_path
+    engine = Engine(Settings.model_validate(chosen))
+    with bind(host, port) as listening:
+        if not is_loopback(host):
+            typer.echo(
+                f"warning: {host} can be reached from other machines and no API keys are set: "
+                "anyone there can search and hear this library",
+                err=True,
+            )
+        address = f"http://{host}:{listening.getsockname()[1]}"
+        typer.echo(f"{len(engine.index)} clips at {address}  (API: {address}/docs, stop: Ctrl-C)")
+        run(engine, listening)
+
+
+def tag(
+    file: Annotated[Path, typer.Argument(help="a sound file")],
+    label: Annotated[list[str] | None, typer.Option("--label", help="repeatable")] = None,
+    labels_file: Annotated[Path | None, typer.Option(help="one label a line")] = None,
+    k: Annotated[int, typer.Option("-k", help="how many tags", min=1)] = 10,
+    checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
+    text_encoder_path: Annotated[
+        Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
+) -> None:
+    """Say what can be heard in a file, in your labels or the built-in ones (AudioSet's and more)."""
+    labels = _labels(label or [], labels_file) or vocabulary()
+    clap = Checkpoint.load(checkpoint or bundled()).clap()
+    clap.text_encoder_path = text_encoder_path
+    try:
+        sound = encode_sounds(clap, [read_audio(file, clap.config.front_end.sample_rate)])[0]
+    except AudioError as error:
+        raise AudioError(f"{file}: {error}") from error
+    tags = rank(sound, encode_texts(clap, [[x.prompt for x in labels]])[0], labels, k)
+    if as_json:
+        rows = [{"name": t.label.name, "mid": t.label.mid, "score": t.score} for t in tags]
+        typer.echo(json.dumps({"tags": rows}))
+        return
+    table = Table("score", "tag")
+    for found in tags:
+        table.add_row(f"{found.score:.3f}", found.label.name)
+    Console().print(table)
+
+
+def demo(
+    library: Annotated[
+        Path | None, typer.Option(help="your folder of sounds; default: a made-up library")
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="where library and index are kept")] = Path(".demo"),
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="or the next free one", min=0, max=65500)] = 8000,
+    once: Annotated[bool, typer.Option("--once", help="print and end")] = False,
+) -> None:
+    """Make a demonstration library, index it, serve it, and show a few queries."""
+    demonstration.run(library, folder, host, port, once)
+
+
+def _labels(names: list[str], file: Path | None) -> tuple[Label, ...]:
+    if file is not None:
+        try:
+            names = names + file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ClapError(f"cannot read the labels in {file}: {error}") from error
+    cleaned = [name.strip() for name in names]
+    return tuple(Label(name) for name in dict.fromkeys(cleaned) if name)

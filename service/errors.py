@@ -1,0 +1,42 @@
+"""What the service can refuse, besides what the model and the index refuse."""
+
+from starlette.exceptions import HTTPException
+
+from m2d_clap.model.errors import ClapError
+
+
+class ServiceError(ClapError):
+    """Base of the service's own errors."""
+
+
+class BodyTooLargeError(ServiceError, HTTPException):
+    """A request body of more bytes than the server takes.
+
+    An HTTPException too: FastAPI turns any other error of the body's reader into a 400.
+    """
+
+    def __init__(self, most: int) -> None:
+        HTTPException.__init__(self, 413, f"the body is larger than {most:,} bytes")
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class BusyError(ServiceError):
+    """A queue is full."""
+
+
+class WorkerDownError(ServiceError):
+    """The encoding process is starting, or died; the message says which and why."""
+
+
+class EncodingError(ServiceError):
+    """The encoders failed on one input."""
+
+
+class UnknownClipError(ServiceError):
+    """No clip of the index has this id."""
+
+
+class ClipFileGoneError(ServiceError):
+    """The clip is known, but its file is no longer where it was indexed."""

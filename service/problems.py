@@ -1,0 +1,104 @@
+"""Every refusal as application/problem+json (RFC 9457). `type`s are stable; titles may change."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from m2d_clap.model.errors import (
+    AudioError,
+    AudioTooLongError,
+    BadSamplesError,
+    ClapError,
+    TextEncoderError,
+)
+from m2d_clap.service.errors import (
+    BodyTooLargeError,
+    BusyError,
+    ClipFileGoneError,
+    EncodingError,
+    UnknownClipError,
+    WorkerDownError,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A kind of refusal: the last part of its type, its status, what it means."""
+
+    name: str
+    status: int
+    title: str
+
+
+INTERNAL = Problem("internal", 500, "Something is wrong in the server")
+INVALID = Problem("invalid-request", 422, "A field is missing, unknown or out of range")
+ERRORS: dict[type[ClapError], Problem] = {
+    BodyTooLargeError: Problem("body-too-large", 413, "More bytes than this server takes"),
+    AudioTooLongError: Problem("audio-too-long", 413, "More seconds than this server takes"),
+    BadSamplesError: Problem("bad-samples", 422, "The sound decodes to something meaningless"),
+    AudioError: Problem("not-audio", 415, "Nothing in it can be decoded as sound"),
+    UnknownClipError: Problem("unknown-clip", 404, "No clip has this id"),
+    ClipFileGoneError: Problem("clip-file-gone", 410, "The clip's file has moved or was deleted"),
+    BusyError: Problem("busy", 503, "The queue is full: try again soon"),
+    WorkerDownError: Problem("worker-down", 503, "The encoders are not running"),
+    TextEncoderError: Problem("no-text-encoder", 501, "This server's model understands no text"),
+    EncodingError: Problem("encoding-failed", 500, "The encoders failed on this input"),
+}
+"""From an error to its problem; the nearest class counts."""
+
+
+def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSONResponse:
+    """The response for one occurrence of a problem."""
+    body = {
+        "type": f"/problems/{problem.name}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "instance": request.url.path,
+        **more,
+    }
+    headers = {"Retry-After": "1"} if problem.status == 503 else None
+    return JSONResponse(body, problem.status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of this application a problem."""
+    app.add_exception_handler(ClapError, _clap_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _internal)
+
+
+async def _clap_error(request: Request, error: Exception) -> JSONResponse:
+    problem = next((ERRORS[c] for c in type(error).__mro__ if c in ERRORS), INTERNAL)
+    return answer(problem, request, str(error))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"field": ".".join(str(part) for part in e["loc"][1:]) or "body", "message": e["msg"]}
+        for e in error.errors()
+    ]
+    detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors)
+    return answer(INVALID, request, detail, errors=errors)
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    problem = Problem(title.lower().replace(" ", "-"), error.status_code, title)
+    response = answer(problem, request, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _internal(request: Request, error: Exception) -> JSONResponse:
+    return answer(INTERNAL, request, "the server's log says more")

@@ -1,0 +1,59 @@
+"""Runs the application under uvicorn, on a socket bound beforehand."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+
+import uvicorn
+
+from m2d_clap.service.app import create_app
+from m2d_clap.service.engine import Engine
+from m2d_clap.service.errors import ServiceError
+
+
+class PortError(ServiceError):
+    """No socket could be bound there."""
+
+
+def bind(host: str, port: int, tries: int = 1) -> socket.socket:
+    """A listening socket at the first free of `tries` ports from `port` (0: any). Raises PortError."""
+    family, kind, proto, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    for candidate in range(port, port + tries):
+        bound = socket.socket(family, kind, proto)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, candidate))
+            bound.listen(socket.SOMAXCONN)
+        except OSError as error:
+            bound.close()
+            if error.errno == errno.EADDRINUSE and candidate + 1 < port + tries:
+                continue
+            raise PortError(
+                f"cannot listen on {host}, port {candidate}: {error.strerror}; choose another --port"
+            ) from error
+        return bound
+    raise PortError(f"no port is free from {port} on")
+
+
+def server(engine: Engine) -> uvicorn.Server:
+    """To be awaited with `serve(sockets=[…])`; finishes open requests when told to stop."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(engine), log_level="warning", access_log=False, timeout_graceful_shutdown=30
+        )
+    )
+
+
+def run(engine: Engine, listening: socket.socket) -> None:
+    """Serves until Ctrl-C or SIGTERM."""
+    with contextlib.suppress(KeyboardInterrupt):
+        server(engine).run(sockets=[listening])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,124 @@
+"""The server's side of the encoding process: starts it, asks it, notices its death, restarts it."""
+
+import asyncio
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from m2d_clap.service import encoders
+from m2d_clap.service.encoders import Failed, Kind, Plan, Ready, Vectors
+from m2d_clap.service.errors import EncodingError, WorkerDownError
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+
+
+class Worker:
+    """One process at a time, asked by one caller at a time."""
+
+    def __init__(self, plan: Plan, patience: float = 300.0) -> None:
+        self._plan = plan
+        self._patience = patience
+        self._asking = asyncio.Lock()
+        self._process: SpawnProcess | None = None
+        self._connection: Connection | None = None
+        # Blocking reads of the pipe and the wait for the process's end each need a thread.
+        self._threads = ThreadPoolExecutor(3, "worker")
+        self.ready = asyncio.Event()
+        self.reason = "the encoders are loading"
+        self.device = ""
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, None while there is none."""
+        return self._process.pid if self._process else None
+
+    async def run(self) -> None:
+        """Keeps a process alive until cancelled, starting the next ever later after a death."""
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                if await self._one_life():
+                    pause = _FIRST_PAUSE
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        finally:
+            self.ready.clear()
+            _kill(self._process)
+            self._threads.shutdown(wait=False)
+
+    async def encode(self, kind: Kind, items: Sequence[Any]) -> list[Vectors]:
+        """Vectors for each item, in order.
+
+        Raises WorkerDownError where no process is ready or it died meanwhile, EncodingError where
+        the encoders failed on this input.
+        """
+        async with self._asking:
+            if not self.ready.is_set() or self._connection is None:
+                raise WorkerDownError(self.reason)
+            process, connection = self._process, self._connection
+            answer = await self._in_thread(_ask, connection, (kind, items), self._patience)
+        if answer is None:
+            _kill(process)
+            raise WorkerDownError("the encoding process died")
+        if isinstance(answer, Failed):
+            raise EncodingError(answer.reason)
+        vectors: list[Vectors] = answer
+        return vectors
+
+    async def _one_life(self) -> bool:
+        """Starts a process and waits for its end; whether it ever became ready."""
+        ours, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(
+            target=encoders.serve, args=(theirs, self._plan), name="m2d-clap-encoders", daemon=True
+        )
+        self._process, self._connection = process, ours
+        await self._in_thread(process.start)
+        theirs.close()
+        greeting = await self._in_thread(_receive, ours, None)
+        if isinstance(greeting, Ready):
+            self.device = greeting.device
+            self.ready.set()
+        elif isinstance(greeting, Failed):
+            self.reason = f"the encoders could not be loaded: {greeting.reason}"
+        await self._in_thread(process.join)
+        was_ready = self.ready.is_set()
+        self.ready.clear()
+        if not isinstance(greeting, Failed):
+            self.reason = (
+                f"the encoding process ended ({_cause(process.exitcode)}); it is restarted"
+            )
+        ours.close()
+        return was_ready
+
+    async def _in_thread(self, function: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+
+def _ask(connection: Connection, job: Any, patience: float) -> Any:
+    """The answer; None when the process died or took longer than `patience` seconds."""
+    try:
+        connection.send(job)
+    except (OSError, ValueError):
+        return None
+    return _receive(connection, patience)
+
+
+def _receive(connection: Connection, patience: float | None) -> Any:
+    try:
+        return connection.recv() if connection.poll(patience) else None
+    except (EOFError, OSError):
+        return None
+
+
+def _kill(process: SpawnProcess | None) -> None:
+    if process is not None and process.is_alive():
+        process.kill()
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"signal {-exit_code}"
+    return f"status {exit_code}"
