@@ -20,6 +20,7 @@ from m2d_clap.training.data import load_log_mels
 from m2d_clap.training.evaluate import evaluate as score
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.manifest import Row, read_manifest
+from m2d_clap.training.procedural import procedural_rows
 from m2d_clap.training.run import Status, Validation, run
 from m2d_clap.training.stages import STAGES
 
@@ -46,6 +47,9 @@ def train(
         list[str] | None,
         typer.Option(help="leave out rows whose licence column has this word; repeatable"),
     ] = None,
+    procedural: Annotated[
+        int, typer.Option(help="add so many made-up sounds of every kind", min=0)
+    ] = 0,
     zero_shot_where: Annotated[
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
@@ -80,6 +84,8 @@ def train(
     valid = [row for row in rows if row.split == "valid"]
     if not learning:
         raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
+    if procedural:
+        learning += procedural_rows(cache, procedural, recipe.model.front_end.sample_rate)
     with _progress() as bar:
         sounds = _sounds(learning, recipe.model.front_end, cache, bar)
         bank = caption_bank(learning, recipe.model.text, cache)
@@ -101,6 +107,7 @@ def train(
             "seed": seed,
             "sounds": len(learning),
             "without_licence": sorted(without_licence or []),
+            "procedural": procedural,
         }
         try:
             best = run(out, trainer, settings, validation, show, every)
