@@ -1,36 +1,46 @@
 """A folder of sounds → an index. Stopped at any time, the same call goes on from there."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from m2d_clap.index.catalogue import Catalogue, Embedded, File
+from m2d_clap.index.ahead import ahead
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.embed import write
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.store import CATALOGUE_FILE, write_generation
-from m2d_clap.index.windows import Window, windows
-from m2d_clap.model import Clap, Waveform, decode
-from m2d_clap.model.errors import AudioError
+from m2d_clap.index.generation import write_generation
+from m2d_clap.index.origin import Origin
+from m2d_clap.index.reading import Broken, Heard, Piece, Reader, Whole
+from m2d_clap.index.walk import File, printable, walk
+from m2d_clap.model import Clap
 
-BATCH_SECONDS = 400.0
-"""Sound encoded together, and lost at most when the process is killed."""
+BATCH_SECONDS = 120.0
+"""Sound encoded and written together, and lost at most when the process is killed.
+
+More gains nothing on a CPU: it is about what the encoder takes in one step.
+"""
+_BATCH_PIECES = 2000
+_AHEAD_SECONDS = 400.0
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Files looked at of all, and seconds of sound embedded so far."""
+    """What is on disk: files done of all, seconds of sound embedded by this run, and the share
+    (0 … 1, by bytes) of what this run had to read."""
 
     done: int
     files: int
     seconds: float
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did. skipped: (path, reason) of files that are no sound."""
+    """What a run did. skipped: (path, reason) of files that are no sound; hidden: how many files
+    and folders were not looked at for the dot before their name; seconds of sound embedded."""
 
     clips: int
     windows: int
@@ -38,6 +48,8 @@ class Report:
     unchanged: int
     gone: int
     skipped: tuple[tuple[str, str], ...]
+    hidden: int = 0
+    seconds: float = 0.0
 
 
 def build_index(
@@ -47,99 +59,126 @@ def build_index(
     fingerprint: str,
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
+    batch_seconds: float = BATCH_SECONDS,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
-    Raises LibraryIndexError when `library` is no folder or `out` was made with another model.
+    Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
+    LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
+    or was made with another model.
     """
     if not library.is_dir():
-        raise LibraryIndexError(f"{library} is no folder")
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, fingerprint)
-    files = list(_walk(library, out))
-    catalogue = Catalogue(out / CATALOGUE_FILE)
-    skipped: list[tuple[str, str]] = []
-    batch: list[tuple[File, str, list[Window]]] = []
-    embedded = unchanged = 0
-    seconds = held = 0.0
+        raise LibraryIndexError(f"{library} is no folder: name the folder of your sounds")
+    if library.resolve() == out.resolve():
+        raise LibraryIndexError(f"{out} is the library itself: choose another --out")
+    if printable(str(out)) != str(out):
+        raise LibraryIndexError(f"{printable(str(out))} is not UTF-8: choose another --out")
+    origin = Origin(fingerprint, checkpoint.resolve(), library.resolve())
     try:
-        for done, file in enumerate(files, 1):
-            if catalogue.known(file):
-                unchanged += 1
-            else:
-                try:
-                    clip, cut = _read(library / file.path, catalogue, clap)
-                    batch.append((file, clip, cut))
-                    held += sum(w.end - w.start for w in cut)
-                    embedded += bool(cut)
-                except AudioError as error:
-                    skipped.append((file.path, str(error)))
-            if held >= BATCH_SECONDS or done == len(files):
-                catalogue.add(_embed(batch, clap))
-                seconds += held
-                batch, held = [], 0.0
-            progress(Progress(done, len(files), seconds + held))
-        gone = catalogue.keep_only({f.path for f in files} - {path for path, _ in skipped})
-        facts = {
-            "fingerprint": fingerprint,
-            "checkpoint": str(checkpoint.resolve()),
-            "library": str(library.resolve()),
-        }
-        whole = write_generation(out, catalogue, clap.config.clap_dim, facts)
-    finally:
-        catalogue.close()
+        out.mkdir(parents=True, exist_ok=True)
+        with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
+            catalogue.claim(origin, out)
+            return _build(origin, out, catalogue, clap, progress, batch_seconds)
+    except OSError as error:
+        raise LibraryIndexError(
+            f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
+        ) from error
+
+
+def _build(
+    origin: Origin,
+    out: Path,
+    catalogue: Catalogue,
+    clap: Clap,
+    progress: Callable[[Progress], None],
+    batch_seconds: float,
+) -> Report:
+    found = walk(origin.library, out)
+    tally = _Tally(skipped=dict(found.left))
+    tally.skipped |= {f.path: why for f in found.files if (why := catalogue.broken(f)) is not None}
+    sounds = [file for file in found.files if file.path not in tally.skipped]
+    todo = [file for file in sounds if not catalogue.known(file)]
+    size = sum(file.size for file in todo)
+    tally.done = len(found.files) - len(todo)
+    progress(Progress(tally.done, len(found.files), 0.0, 0.0 if todo else 1.0))
+    rate = clap.config.front_end.sample_rate
+    reader = Reader(origin.library, rate, catalogue.complete(), catalogue.begun())
+    with closing(_batches(reader, todo, batch_seconds)) as batches:
+        for batch in batches:
+            write(batch, clap, catalogue)
+            for piece in batch:
+                tally.add(piece)
+            share = (tally.read + _within(batch[-1])) / size
+            progress(Progress(tally.done, len(found.files), tally.seconds, share))
+    for copy in tally.copies:  # of a sound that broke in its middle
+        if (first := tally.failed.get(copy.clip)) is not None:
+            tally.skipped[copy.file.path] = first.reason
+            catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
+    gone = catalogue.keep_only({file.path for file in found.files})
+    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
     return Report(
-        len(whole["clips"]), len(whole["rows"]), embedded, unchanged, gone, tuple(skipped)
+        clips=clips,
+        windows=rows,
+        embedded=tally.embedded,
+        unchanged=len(sounds) - len(todo),
+        gone=gone,
+        skipped=tuple(sorted(tally.skipped.items())),
+        hidden=found.hidden,
+        seconds=tally.seconds,
     )
 
 
-def _claim(out: Path, fingerprint: str) -> None:
-    file = out / "model.json"
-    if not file.exists():
-        file.write_text(json.dumps({"fingerprint": fingerprint}))
-    elif json.loads(file.read_text())["fingerprint"] != fingerprint:
-        raise LibraryIndexError(
-            f"{out} was made with another checkpoint: name that one with --checkpoint, "
-            "or choose another --out"
-        )
+@dataclass
+class _Tally:
+    """What a run has done so far. read: bytes of files done; failed: by clip."""
+
+    skipped: dict[str, str]
+    failed: dict[str, Broken] = field(default_factory=dict)
+    copies: list[Whole] = field(default_factory=list)
+    done: int = 0
+    embedded: int = 0
+    read: int = 0
+    seconds: float = 0.0
+
+    def add(self, piece: Piece) -> None:
+        match piece:
+            case Heard(window=window):
+                self.seconds += window.end - window.start
+                return
+            case Broken(clip=clip):
+                self.skipped[piece.file.path] = piece.reason
+                if clip is not None:
+                    self.failed[clip] = piece
+            case Whole(seconds=None):
+                self.copies.append(piece)
+            case Whole():
+                self.embedded += 1
+        self.read += piece.file.size
+        self.done += 1
 
 
-def _walk(library: Path, out: Path) -> Iterator[File]:
-    """Every file that is not hidden, by path; the index itself is left out."""
-    for path in sorted(library.rglob("*")):
-        relative = path.relative_to(library)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
-            continue
-        if path.resolve().is_relative_to(out.resolve()):
-            continue
-        status = path.stat()
-        yield File(relative.as_posix(), status.st_size, status.st_mtime_ns)
+def _within(last: Piece) -> int:
+    """Bytes read of the file that a batch ends in."""
+    return min(last.read, last.file.size) if isinstance(last, Heard) else 0
 
 
-def _read(path: Path, catalogue: Catalogue, clap: Clap) -> tuple[str, list[Window]]:
-    """(clip id, windows); no windows where the same content is already there."""
-    try:
-        with path.open("rb") as file:
-            clip = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    except OSError as error:
-        raise AudioError(f"cannot be read: {error.strerror}") from error
-    if catalogue.has_clip(clip):
-        return clip, []
-    rate = clap.config.front_end.sample_rate
-    return clip, list(windows(decode(path, rate), rate))
+def _batches(
+    reader: Reader, files: list[File], batch_seconds: float
+) -> Generator[list[Piece], None, None]:
+    """Pieces in order, cut at `batch_seconds` of sound, inside a long file too."""
+    batch: list[Piece] = []
+    held = 0.0
+    jobs = (reader.pieces(file) for file in files)
+    with closing(ahead(jobs, _THREADS, _AHEAD_SECONDS, _seconds)) as pieces:
+        for piece in pieces:
+            batch.append(piece)
+            held += _seconds(piece)
+            if held >= batch_seconds or len(batch) >= _BATCH_PIECES:
+                yield batch
+                batch, held = [], 0.0
+    if batch:
+        yield batch
 
 
-def _embed(
-    batch: list[tuple[File, str, list[Window]]], clap: Clap
-) -> list[tuple[File, str, list[Embedded]]]:
-    rate = clap.config.front_end.sample_rate
-    cut = [w for _, _, windows_of in batch for w in windows_of]
-    if not cut:
-        return [(file, clip, []) for file, clip, _ in batch]
-    vectors = clap.embed_audio([Waveform(w.samples, rate) for w in cut]).cpu().numpy()
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    rows = iter(vectors)
-    return [
-        (file, clip, [Embedded(w.start, w.end, next(rows)) for w in windows_of])
-        for file, clip, windows_of in batch
-    ]
+def _seconds(piece: Piece) -> float:
+    return piece.window.end - piece.window.start if isinstance(piece, Heard) else 0.01

@@ -1,19 +1,22 @@
 """Commands about libraries: `index` and `search`."""
 
 import json
-import sys
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from m2d_clap.index import build
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.store import Index
+from m2d_clap.index.store import Hit, Index
 from m2d_clap.model import Checkpoint, bundled
+
+SHOWN_LEFT_OUT = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -26,42 +29,65 @@ def index(
     library: Annotated[Path, typer.Argument(help="the folder of sounds")],
     out: Annotated[Path, typer.Option("--out", help="the index folder to write")],
     checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
+    batch_seconds: Annotated[
+        float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
+    ] = build.BATCH_SECONDS,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
-    folder = checkpoint or bundled()
-    model = Checkpoint.load(folder)
+    try:
+        report = _index(library, out, checkpoint or bundled(), batch_seconds)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        skipped = [{"path": path, "reason": reason} for path, reason in report.skipped]
+        typer.echo(json.dumps(vars(report) | {"skipped": skipped}))
+    else:
+        _print(report, library, out)
+
+
+def _index(library: Path, out: Path, checkpoint: Path, batch_seconds: float) -> build.Report:
+    model = Checkpoint.load(checkpoint)
     columns = (
         TextColumn("indexing"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} s of sound a second"),
+        TextColumn("{task.fields[files]}  {task.fields[rate]:.0f} × real time "),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None, rate=0.0)
+        task = bar.add_task("", total=None, rate=0.0, files="")
 
         def show(state: build.Progress) -> None:
-            elapsed = bar.tasks[0].elapsed or 1.0
-            rate = state.seconds / max(elapsed, 0.1)
-            bar.update(task, completed=state.done, total=state.files, rate=rate)
+            rate = state.seconds / max(bar.tasks[0].elapsed or 0.0, 0.1)
+            files = f"{state.done}/{state.files} files"
+            bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
 
-        try:
-            report = build.build_index(
-                library, out, folder, model.fingerprint, model.clap(), progress=show
-            )
-        except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from here", err=True)
-            sys.exit(1)
-    if as_json:
-        typer.echo(json.dumps(vars(report)))
-        return
-    for path, reason in report.skipped:
-        typer.echo(f"left out: {path}: {reason}", err=True)
+        return build.build_index(
+            library, out, checkpoint, model.fingerprint, model.clap(), show, batch_seconds
+        )
+
+
+def _print(report: build.Report, library: Path, out: Path) -> None:
+    if report.skipped:
+        table = Table("left out", "because")
+        for path, reason in report.skipped[:SHOWN_LEFT_OUT]:
+            table.add_row(escape(path), escape(reason))
+        Console(stderr=True).print(table)
+        more = len(report.skipped) - SHOWN_LEFT_OUT
+        if more > 0:
+            typer.echo(f"and {more} more; --json lists all", err=True)
     typer.echo(
         f"{out}: {report.clips} clips in {report.windows} windows; {report.embedded} embedded, "
-        f"{report.unchanged} unchanged, {report.gone} gone, {len(report.skipped)} left out"
+        f"{report.unchanged} unchanged, {report.gone} gone, {len(report.skipped)} left out, "
+        f"{report.hidden} hidden"
     )
+    if report.clips:
+        typer.echo(
+            f'search it with: {shlex.join(["m2d-clap", "search", str(out)])} "a dog barking"'
+        )
+    else:
+        typer.echo(f"no sound was found in {library}: is it the right folder?", err=True)
 
 
 def search(
@@ -76,23 +102,33 @@ def search(
 ) -> None:
     """Find the sounds that fit a text, each with its best moment."""
     opened = Index.open(folder)
-    model = Checkpoint.load(checkpoint or opened.checkpoint)
-    if model.fingerprint != opened.fingerprint:
+    if checkpoint is None and not opened.checkpoint.is_dir():
         raise LibraryIndexError(
-            f"{folder} was made with another checkpoint; make it anew with: m2d-clap index "
-            f"{opened.library} --out NEW --checkpoint {checkpoint or opened.checkpoint}"
+            f"{folder} was made with the checkpoint {opened.checkpoint}, which is gone: "
+            "say with --checkpoint where it lies now"
         )
+    model = Checkpoint.load(checkpoint or opened.checkpoint)
+    opened.check_model(model.fingerprint, checkpoint or opened.checkpoint)
     clap = model.clap()
     clap.text_encoder_path = text_encoder_path
     hits = opened.search(clap.embed_text([text])[0].numpy(), k)
     if as_json:
-        rows = [
-            {"id": h.clip.id, "path": h.clip.path, "score": h.score, "start": h.start, "end": h.end}
-            for h in hits
-        ]
-        typer.echo(json.dumps({"hits": rows}))
-        return
-    table = Table("score", "moment", "file")
-    for hit in hits:
-        table.add_row(f"{hit.score:.3f}", f"{hit.start:.1f}–{hit.end:.1f} s", hit.clip.path)
-    Console().print(table)
+        typer.echo(json.dumps({"hits": [_row(hit) for hit in hits]}))
+    elif hits:
+        table = Table("score", "moment", "file")
+        for hit in hits:
+            moment = f"{hit.start:.1f}–{hit.end:.1f} s"
+            table.add_row(f"{hit.score:.3f}", moment, escape(hit.clip.path))
+        Console().print(table)
+    else:
+        typer.echo(f"{folder} holds no sound", err=True)
+
+
+def _row(hit: Hit) -> dict[str, str | float]:
+    return {
+        "id": hit.clip.id,
+        "path": hit.clip.path,
+        "score": hit.score,
+        "start": hit.start,
+        "end": hit.end,
+    }

@@ -9,10 +9,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from m2d_clap.index.catalogue import Catalogue
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.origin import Origin
 
-INDEX_FILE, CATALOGUE_FILE = "index.json", "catalogue.sqlite"
+INDEX_FILE = "index.json"
 FORMAT_VERSION = 1
 
 
@@ -40,9 +40,12 @@ class Hit:
 
 
 class Index:
-    """Read-only, and safe to search from several threads."""
+    """Read-only, and safe to search from several threads.
 
-    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
+    facts: index.json; vectors: the FAISS index whose row i is `facts["rows"][i]`.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], vectors: Any) -> None:
         self.folder = folder
         self.fingerprint: str = facts["fingerprint"]
         self.checkpoint = Path(facts["checkpoint"])
@@ -50,24 +53,26 @@ class Index:
         self._clips = [Clip(c["id"], c["seconds"], tuple(c["paths"])) for c in facts["clips"]]
         self._by_id = {clip.id: clip for clip in self._clips}
         # (clip number, start, end) of every row
-        self._rows: list[tuple[int, float, float]] = [tuple(r) for r in facts["rows"]]
-        self._vectors: Any = faiss.read_index(str(folder / facts["vectors"]))
+        self._rows: list[tuple[int, float, float]] = [(n, s, e) for n, s, e in facts["rows"]]
+        self._vectors = vectors
+        if vectors.ntotal != len(self._rows):
+            raise ValueError(f"{vectors.ntotal} vectors for {len(self._rows)} rows")
 
     @classmethod
     def open(cls, folder: Path) -> "Index":
-        """Raises LibraryIndexError saying how to make one where there is none."""
+        """Raises LibraryIndexError saying how to make one where there is none, or mend it."""
         try:
-            facts = json.loads((folder / INDEX_FILE).read_text())
-            if facts["format_version"] != FORMAT_VERSION:
-                raise LibraryIndexError(f"{folder} was made by another release: upgrade m2d-clap")
-            return cls(folder, facts)
-        except FileNotFoundError as error:
+            return cls(folder, *_read(folder))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise LibraryIndexError(
                 f"{folder} holds no finished index; make one with: "
                 f"m2d-clap index LIBRARY --out {folder}"
             ) from error
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise LibraryIndexError(f"the index {folder} is damaged: {error}") from error
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise LibraryIndexError(
+                f"the index {folder} is damaged ({error}): give the `m2d-clap index` command that "
+                "made it again"
+            ) from error
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -75,6 +80,11 @@ class Index:
     @property
     def dim(self) -> int:
         return int(self._vectors.d)
+
+    def check_model(self, fingerprint: str, checkpoint: Path) -> None:
+        """Raises LibraryIndexError, with the command that mends it, where the model is another."""
+        made = Origin(self.fingerprint, self.checkpoint, self.library)
+        made.refuse_other(Origin(fingerprint, checkpoint.resolve(), self.library), self.folder)
 
     def clip(self, clip_id: str) -> Clip | None:
         return self._by_id.get(clip_id)
@@ -84,45 +94,52 @@ class Index:
         return self.library / clip.path
 
     def search(self, embedding: NDArray[np.float32], k: int = 10) -> list[Hit]:
-        """The k nearest clips to an un-normalised embedding (dim,), best first."""
+        """The k nearest clips to an un-normalised embedding (dim,), best first.
+
+        Raises LibraryIndexError where the embedding has another length or is not finite, or k < 1.
+        """
         query = np.ascontiguousarray(embedding, np.float32).reshape(1, -1)
         if query.shape[1] != self.dim:
             raise LibraryIndexError(f"the query has {query.shape[1]} numbers, not {self.dim}")
-        query = query / max(float(np.linalg.norm(query)), 1e-12)
-        hits: dict[int, Hit] = {}
+        if not np.isfinite(query).all():
+            raise LibraryIndexError("the query holds numbers that are not finite: embed it again")
+        if k < 1:
+            raise LibraryIndexError(f"k is {k}: ask for at least one hit")
+        length = max(float(np.linalg.norm(query.astype(np.float64))), 1e-12)
+        query = (query / length).astype(np.float32)
         wanted, fetch = min(k, len(self)), min(k, len(self._rows))
-        while len(hits) < wanted:  # several windows of one clip may stand in the way
+        while True:  # several windows of one clip may stand in the way
+            hits = self._best(query, fetch, wanted)
+            if len(hits) == wanted or fetch == len(self._rows):
+                return hits
+            fetch = min(2 * fetch, len(self._rows))
+
+    def _best(self, query: NDArray[np.float32], fetch: int, wanted: int) -> list[Hit]:
+        """Of the `fetch` nearest rows, the best of each clip."""
+        hits: dict[int, Hit] = {}
+        if fetch:
             scores, rows = self._vectors.search(query, fetch)
-            hits = {}
             for score, row in zip(scores[0], rows[0], strict=True):
                 number, start, end = self._rows[row]
                 if number not in hits and len(hits) < wanted:
                     hits[number] = Hit(self._clips[number], float(score), start, end)
-            fetch = min(2 * fetch, len(self._rows))
         return list(hits.values())
 
 
-def write_generation(
-    folder: Path, catalogue: Catalogue, dim: int, facts: dict[str, Any]
-) -> dict[str, Any]:
-    """Builds the vectors aside, then switches to them in one rename; returns index.json's facts."""
-    vectors = faiss.IndexFlatIP(dim)
-    clips: list[dict[str, Any]] = []
-    rows: list[tuple[int, float, float]] = []
-    for number, (clip, seconds, paths) in enumerate(catalogue.clips()):
-        embedded = catalogue.windows(clip)
-        vectors.add(np.stack([e.vector for e in embedded]))
-        rows.extend((number, e.start, e.end) for e in embedded)
-        clips.append({"id": clip, "seconds": seconds, "paths": paths})
-    number = 1 + max((int(f.stem.split("-")[1]) for f in folder.glob("vectors-*.faiss")), default=0)
-    name = f"vectors-{number}.faiss"
-    faiss.write_index(vectors, str(folder / name))
-    whole = {"format_version": FORMAT_VERSION, **facts, "vectors": name}
-    whole |= {"clips": clips, "rows": rows}
-    aside = folder / f"{INDEX_FILE}.part"
-    aside.write_text(json.dumps(whole))
-    aside.replace(folder / INDEX_FILE)
-    for old in folder.glob("vectors-*.faiss"):
-        if old.name != name:
-            old.unlink()
-    return whole
+def _read(folder: Path) -> tuple[dict[str, Any], Any]:
+    """(index.json, vectors), once more where both were replaced between the two readings."""
+    facts = _facts(folder)
+    try:
+        return facts, faiss.read_index(str(folder / facts["vectors"]))
+    except RuntimeError:
+        if (folder / facts["vectors"]).is_file():
+            raise
+    facts = _facts(folder)
+    return facts, faiss.read_index(str(folder / facts["vectors"]))
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    facts = json.loads((folder / INDEX_FILE).read_text())
+    if facts["format_version"] != FORMAT_VERSION:
+        raise LibraryIndexError(f"{folder} was made by another release: upgrade m2d-clap")
+    return dict(facts)

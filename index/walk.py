@@ -1,0 +1,82 @@
+"""A folder → the files in it that may be sounds, and what was left out."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the library. path: relative to it, with forward slashes; size in bytes."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """files: by path. left: (path, reason). hidden: files and folders whose name has a dot first."""
+
+    files: tuple[File, ...]
+    left: tuple[tuple[str, str], ...]
+    hidden: int
+
+
+def walk(library: Path, out: Path) -> Walk:
+    """Every regular file under `library` but hidden ones and the index `out` itself.
+
+    Never fails because of one file: what cannot be looked at is in `left`. Links to files count
+    as files; links to folders are not followed, so that no loop can arise.
+    """
+    files: list[File] = []
+    left: list[tuple[str, str]] = []
+    hidden = 0
+    own = out.resolve()
+
+    def unreadable(error: OSError) -> None:
+        left.append((printable(os.path.relpath(error.filename, library)), _because(error)))
+
+    for folder, folders, names in os.walk(library, onerror=unreadable):
+        hidden += sum(name.startswith(".") for name in [*folders, *names])
+        here = Path(folder)
+        shown = [name for name in folders if not name.startswith(".")]
+        links = [name for name in shown if (here / name).is_symlink()]
+        folders[:] = [n for n in shown if n not in links and (here / n).resolve() != own]
+        for name in links:
+            path = (here / name).relative_to(library).as_posix()
+            left.append((printable(path), "it is a link to a folder, which is not followed"))
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = (here / name).relative_to(library).as_posix()
+            try:
+                file = _look(here / name, path)
+            except OSError as error:
+                left.append((printable(path), _because(error)))
+            except ValueError as error:
+                left.append((printable(path), str(error)))
+            else:
+                files.append(file)
+    return Walk(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(left)), hidden)
+
+
+def printable(path: str) -> str:
+    """A path whose bytes are not UTF-8, with those bytes as \\xNN."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _look(path: Path, relative: str) -> File:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is no regular file")
+    if not status.st_size:
+        raise ValueError("it is empty")
+    if printable(relative) != relative:
+        raise ValueError("its name is not UTF-8: rename it")
+    return File(relative, status.st_size, status.st_mtime_ns)
+
+
+def _because(error: OSError) -> str:
+    return f"it cannot be read: {error.strerror}"

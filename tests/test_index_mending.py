@@ -1,0 +1,157 @@
+"""An index that is damaged, foreign, in use or of another model says what to do about it."""
+
+import os
+import shlex
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import faiss
+import pytest
+
+from m2d_clap.index import Index, build_index
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.generation import write_generation
+from m2d_clap.index.origin import Origin
+from m2d_clap.model import Checkpoint, Clap, ClapConfig
+from m2d_clap.model.config import EncoderConfig
+
+ORIGIN = Origin("f" * 64, Path("/models/one"), Path("/sounds"))
+
+
+def generation(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    with Catalogue.open(folder / CATALOGUE_FILE) as catalogue:
+        catalogue.claim(ORIGIN, folder)
+        write_generation(folder, catalogue, 4, ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 300, b"SQLite format 3\0" + b"\1" * 5000]
+)
+def test_a_damaged_catalogue_is_explained(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / CATALOGUE_FILE).write_bytes(content)
+    with pytest.raises(LibraryIndexError, match="delete the folder"):
+        generation(tmp_path)
+
+
+def test_damage_found_on_the_way_is_explained_too(tmp_path: Path) -> None:
+    generation(tmp_path)
+    with closing(sqlite3.connect(tmp_path / CATALOGUE_FILE)) as db, db:
+        db.execute("DROP TABLE windows")
+    with (
+        pytest.raises(LibraryIndexError, match="delete the folder"),
+        Catalogue.open(tmp_path / CATALOGUE_FILE) as catalogue,
+    ):
+        catalogue.begun()
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / CATALOGUE_FILE)) as db, db:
+        db.execute("CREATE TABLE photos (name TEXT)")
+    before = (tmp_path / CATALOGUE_FILE).read_bytes()
+    with pytest.raises(LibraryIndexError, match="choose another --out"):
+        generation(tmp_path)
+    assert (tmp_path / CATALOGUE_FILE).read_bytes() == before
+
+
+def test_another_releases_catalogue_is_refused(tmp_path: Path) -> None:
+    generation(tmp_path)
+    with closing(sqlite3.connect(tmp_path / CATALOGUE_FILE)) as db, db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(LibraryIndexError, match="another release"):
+        generation(tmp_path)
+
+
+def test_two_runs_do_not_write_one_index(tmp_path: Path) -> None:
+    with (
+        Catalogue.open(tmp_path / CATALOGUE_FILE) as catalogue,
+        pytest.raises(LibraryIndexError, match="at work"),
+    ):
+        catalogue.claim(ORIGIN, tmp_path)
+        generation(tmp_path)
+
+
+def test_another_model_is_refused_with_commands_to_paste(tmp_path: Path) -> None:
+    encoder = EncoderConfig(frames=64, width=16, depth=1, heads=2)
+    model = tmp_path / "my model"
+    checkpoint = Checkpoint.of(Clap(ClapConfig(encoder=encoder)))
+    checkpoint.save(model)
+    made = Origin(checkpoint.fingerprint, model, tmp_path / "my sounds")
+    other = Origin("0" * 64, tmp_path / "other", tmp_path / "my sounds")
+    out = tmp_path / "the index"
+    with pytest.raises(LibraryIndexError, match="another checkpoint") as refused:
+        made.refuse_other(other, out)
+    commands = [shlex.split(line.split(": ", 1)[1]) for line in str(refused.value).split("\n")[1:]]
+    library = str(tmp_path / "my sounds")
+    new = f"{out}-00000000"
+    assert commands == [
+        ["m2d-clap", "index", library, "--out", new, "--checkpoint", str(tmp_path / "other")],
+        ["m2d-clap", "index", library, "--out", str(out), "--checkpoint", str(model)],
+    ]
+    shutil.rmtree(model)
+    with pytest.raises(LibraryIndexError) as refused:
+        made.refuse_other(other, out)
+    assert str(model) not in str(refused.value)
+    made.refuse_other(Origin(made.fingerprint, Path("elsewhere"), Path("moved")), out)
+
+
+def test_an_index_folder_must_be_elsewhere_and_its_name_utf_8(tmp_path: Path) -> None:
+    for out in (tmp_path, tmp_path / os.fsdecode(b"caf\xe9")):
+        with pytest.raises(LibraryIndexError, match="another --out"):
+            build_index(tmp_path, out, Path("model"), "f" * 64, Clap(ClapConfig()))
+
+
+def test_the_generation_before_stays_and_older_ones_go(tmp_path: Path) -> None:
+    for _ in range(4):
+        generation(tmp_path)
+    assert sorted(f.name for f in tmp_path.glob("*.faiss")) == [
+        "vectors-3.faiss",
+        "vectors-4.faiss",
+    ]
+    (tmp_path / "vectors-9.faiss").write_text("left by a run that was killed before its switch")
+    generation(tmp_path)
+    assert sorted(f.name for f in tmp_path.glob("*.faiss")) == [
+        "vectors-10.faiss",
+        "vectors-4.faiss",
+    ]
+
+
+def test_an_index_replaced_while_it_is_opened_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation(tmp_path)
+    real = faiss.read_index
+    tried = []
+
+    def read_index(name: str) -> object:
+        tried.append(name)
+        if len(tried) == 1:
+            generation(tmp_path)
+            generation(tmp_path)
+        return real(name)
+
+    monkeypatch.setattr(faiss, "read_index", read_index)
+    assert len(Index.open(tmp_path)) == 0
+    assert [Path(name).name for name in tried] == ["vectors-1.faiss", "vectors-3.faiss"]
+
+
+def test_an_index_that_is_missing_or_damaged_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(LibraryIndexError, match="make one with"):
+        Index.open(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(LibraryIndexError, match="make one with"):
+        Index.open(tmp_path / "file")
+    generation(tmp_path / "x")
+    (tmp_path / "x" / "vectors-1.faiss").write_text("short")
+    with pytest.raises(LibraryIndexError, match="damaged"):
+        Index.open(tmp_path / "x")
+    (tmp_path / "x" / "vectors-1.faiss").unlink()
+    with pytest.raises(LibraryIndexError, match="damaged"):
+        Index.open(tmp_path / "x")
+    for text in ("{", "[]", '{"format_version": 1}', "\xff"):
+        (tmp_path / "x" / "index.json").write_text(text, encoding="latin-1")
+        with pytest.raises(LibraryIndexError, match="damaged"):
+            Index.open(tmp_path / "x")
