@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup test check clean
+PORT ?= 8000
+
+.PHONY: help setup demo test check clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 	mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/m2d_clap
 	touch $@
 
+demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=1 prints and ends
+	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
+
 test: $(STAMP)  ## run the tests (CPU, no network)
 	$(BIN)/pytest -q
 
@@ -29,4 +34,4 @@ check: $(STAMP)  ## ruff, mypy --strict and the import contracts
 	$(BIN)/lint-imports --no-cache
 
 clean:  ## remove what setup made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

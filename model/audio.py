@@ -155,7 +155,7 @@ def _check(rate: int, channels: int, limits: AudioLimits) -> None:
 
 def _mono(frame: av.AudioFrame) -> Samples:
     if frame.format.name == "fltp" and frame.layout.nb_channels == 1:  # most files, and fastest
-        return np.frombuffer(frame.planes[0], np.float32, frame.samples).copy()
+        return np.frombuffer(bytes(frame.planes[0]), np.float32, frame.samples)
     data = frame.to_ndarray()  # planar: (channels, n); packed: (1, n · channels)
     if not frame.format.is_planar:
         data = data.reshape(-1, frame.layout.nb_channels).T

@@ -146,11 +146,6 @@ def describe(folder: Path) -> Description:
     return Description(config_from_dict(description["model"]), str(description["fingerprint"]))
 
 
-def read_fingerprint(folder: Path) -> str:
-    """The fingerprint a checkpoint folder claims, without reading its weights."""
-    return str(_read_config(folder)["fingerprint"])
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG_FILE
     if not file.is_file():

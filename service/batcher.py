@@ -11,6 +11,8 @@ from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
 
 Encode = Callable[[Sequence[Any]], Awaitable[list[Vectors]]]
 
+_ENDED = "the server is shutting down"
+
 
 @dataclass(frozen=True)
 class _Waiting:
@@ -35,6 +37,7 @@ class Batcher:
         self._most_together = most_together
         self._queue: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
+        self._ended = False
 
     @property
     def waiting(self) -> float:
@@ -43,6 +46,8 @@ class Batcher:
 
     async def submit(self, item: Any, cost: float) -> Vectors:
         """The item's vectors. Raises BusyError, WorkerDownError or EncodingError."""
+        if self._ended:
+            raise WorkerDownError(_ENDED)
         if self._queue and self.waiting + cost > self._most_waiting:
             raise BusyError("too much is waiting already")
         waiting = _Waiting(item, cost, asyncio.get_running_loop().create_future())
@@ -61,9 +66,10 @@ class Batcher:
                     if batch:
                         await self._answer(batch)
         finally:
+            self._ended = True
             for left in [*batch, *self._queue]:
                 if not left.answer.done():
-                    left.answer.set_exception(WorkerDownError("the server is shutting down"))
+                    left.answer.set_exception(WorkerDownError(_ENDED))
 
     def _gather(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

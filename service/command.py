@@ -13,7 +13,7 @@ from m2d_clap.model.errors import AudioError, ClapError
 from m2d_clap.service import demonstration
 from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.engine import Engine
-from m2d_clap.service.server import bind, is_loopback, run
+from m2d_clap.service.server import bind, is_loopback, run, url
 from m2d_clap.service.settings import Settings
 from m2d_clap.service.tagging import Label, rank, vocabulary
 
@@ -53,7 +53,7 @@ def serve(
                 "anyone there can search and hear this library",
                 err=True,
             )
-        address = f"http://{host}:{listening.getsockname()[1]}"
+        address = url(listening)
         typer.echo(f"{len(engine.index)} clips at {address}  (API: {address}/docs, stop: Ctrl-C)")
         run(engine, listening)
 

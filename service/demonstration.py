@@ -18,7 +18,7 @@ from m2d_clap.model import bundled, sounds
 from m2d_clap.model.checkpoint import describe
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ServiceError
-from m2d_clap.service.server import bind, server
+from m2d_clap.service.server import bind, server, url
 from m2d_clap.service.settings import Settings
 
 QUERIES = ("heavy rain falling", "a church bell is ringing", "birds are chirping")
@@ -32,10 +32,11 @@ class DemonstrationError(ServiceError):
 def run(library: Path | None, folder: Path, host: str, port: int, once: bool) -> None:
     """Prints three searches and one file's tags, then serves until Ctrl-C unless `once`."""
     if library is None:
-        library = folder / "library"
-        if not (library / "manifest.csv").is_file():
+        made = folder / "library"
+        library = made / "sounds"
+        if not (made / "manifest.csv").is_file():
             typer.echo(f"making a demonstration library in {library} …", err=True)
-            sounds.write_library(library)
+            sounds.write_library(made)
     # One index for each library and checkpoint, so that neither another folder nor a newer
     # release finds an index in its place that does not fit.
     place = hashlib.sha256(str(library.resolve()).encode()).hexdigest()[:8]
@@ -43,12 +44,15 @@ def run(library: Path | None, folder: Path, host: str, port: int, once: bool) ->
     index(library, out)
     engine = Engine(Settings.model_validate({"index": out}))
     with bind(host, port, _PORTS) as listening, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve_and_show(engine, listening, once))
+        address = url(listening)
+        if port and not address.endswith(f":{port}"):
+            typer.echo(f"port {port} is taken, so this is at {address}", err=True)
+        asyncio.run(_serve_and_show(engine, listening, address, once))
 
 
-async def _serve_and_show(engine: Engine, listening: socket.socket, once: bool) -> None:
-    host, port = listening.getsockname()[:2]
-    address = f"http://{host}:{port}"
+async def _serve_and_show(
+    engine: Engine, listening: socket.socket, address: str, once: bool
+) -> None:
     running = server(engine)
     serving = asyncio.create_task(running.serve(sockets=[listening]))
     try:

@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import shlex
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from m2d_clap.index import Clip, Hit, Index
-from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.model.checkpoint import Description, describe
+from m2d_clap.model.checkpoint import describe
 from m2d_clap.model.errors import TextEncoderError
 from m2d_clap.service.batcher import Batcher
 from m2d_clap.service.encoders import Plan, Vectors
@@ -40,7 +38,7 @@ class Engine:
         self.index = Index.open(settings.index)
         checkpoint = settings.checkpoint or self.index.checkpoint
         self.model = describe(checkpoint)
-        _check(self.index, self.model, checkpoint, settings.index)
+        self.index.check_model(self.model.fingerprint, checkpoint)
         self._decoder = Decoder(
             self.model.config.front_end.sample_rate,
             settings.max_seconds,
@@ -150,15 +148,3 @@ class Engine:
                 self._vocabulary = await self._sentences(prompts)
             except (WorkerDownError, EncodingError):
                 await asyncio.sleep(1.0)
-
-
-def _check(index: Index, model: Description, checkpoint: Path, folder: Path) -> None:
-    if model.fingerprint == index.fingerprint:
-        return
-    words = ["m2d-clap", "index", str(index.library), "--out", f"{folder}-new"]
-    again = shlex.join([*words, "--checkpoint", str(checkpoint)])
-    raise LibraryIndexError(
-        f"the index {folder} was made with another checkpoint than {checkpoint}.\n"
-        f"Make an index with this checkpoint:  {again}\n"
-        f"or serve it with its own:            {shlex.join(['m2d-clap', 'serve', str(folder)])}"
-    )

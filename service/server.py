@@ -36,6 +36,12 @@ def bind(host: str, port: int, tries: int = 1) -> socket.socket:
     raise PortError(f"no port is free from {port} on")
 
 
+def url(listening: socket.socket) -> str:
+    """Where a client finds a bound socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def server(engine: Engine) -> uvicorn.Server:
     """To be awaited with `serve(sockets=[…])`; finishes open requests when told to stop."""
     return uvicorn.Server(

@@ -23,6 +23,7 @@ from scipy.io import wavfile
 from m2d_clap.index import Index, build_index
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.service.server import PortError, bind, is_loopback, url
 
 RATE = 16000
 
@@ -315,6 +316,16 @@ def test_a_checkpoint_that_did_not_make_the_index_is_refused_with_the_mending_co
     assert "Traceback" not in ended.stderr
 
 
+def test_a_server_that_others_can_reach_says_so(made: Path) -> None:
+    script = Path(sys.executable).with_name("m2d-clap")
+    command = [script, "serve", made / "index", "--host", "0.0.0.0", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGKILL)
+    assert "warning" in line and "no API keys" in line
+
+
 def test_a_taken_port_is_a_clear_error(made: Path) -> None:
     script = Path(sys.executable).with_name("m2d-clap")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -341,3 +352,16 @@ def test_a_killed_encoding_process_is_told_and_replaced(made: Path) -> None:
         assert client.get("/livez").status_code == 200
         wait_for(client, 200)
         assert client.post("/v1/search/text", json={"query": "a beep"}).status_code == 200
+
+
+def test_ports_and_addresses_are_found_and_written_as_clients_need_them() -> None:
+    assert is_loopback("127.0.0.1") and is_loopback("::1") and is_loopback("localhost")
+    assert not is_loopback("0.0.0.0") and not is_loopback("example.org")
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with bind("127.0.0.1", port, tries=20) as second:
+            assert second.getsockname()[1] > port
+            assert url(second) == f"http://127.0.0.1:{second.getsockname()[1]}"
+    if socket.has_ipv6:
+        with contextlib.suppress(PortError), bind("::1", 0) as third:
+            assert url(third).startswith("http://[::1]:")

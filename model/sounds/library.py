@@ -12,7 +12,7 @@ from m2d_clap.model.sounds.sound import kinds, make
 def write_library(
     folder: Path, per_kind: int = 2, seed: int = 0, sample_rate: int = 16_000
 ) -> Path:
-    """Writes `<kind>/<kind>-<seed>.wav` (16 bit) for `per_kind` seeds, and returns manifest.csv.
+    """Writes sounds/<kind>/<kind>-<seed>.wav (16 bit) for `per_kind` seeds; returns manifest.csv.
 
     The manifest (file, caption, label, split) comes last and in one piece: where it is, the
     library is whole.
@@ -25,10 +25,11 @@ def write_library(
         rows = csv.writer(opened)
         rows.writerow(["file", "caption", "label", "split"])
         for kind in kinds():
-            (folder / kind).mkdir(exist_ok=True)
+            place = folder / "sounds" / kind
+            place.mkdir(parents=True, exist_ok=True)
             for take in range(seed, seed + per_kind):
                 sound = make(kind, take, sample_rate)
-                file = folder / kind / f"{kind}-{take}.wav"
+                file = place / f"{kind}-{take}.wav"
                 wavfile.write(file, sample_rate, np.round(sound.samples * 32767).astype(np.int16))
                 rows.writerow([file.relative_to(folder).as_posix(), sound.caption, kind, "train"])
     aside.replace(manifest)
