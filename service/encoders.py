@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from m2d_clap.index.embed import embed
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Waveform
 
@@ -80,15 +81,10 @@ def encode_texts(clap: Clap, items: Sequence[Sequence[str]]) -> list[Vectors]:
 
 def encode_sounds(clap: Clap, sounds: Sequence[Waveform]) -> list[Vectors]:
     """The unit vector (dim,) of each sound; of one longer than an index window, its windows' mean."""
-    rate = clap.config.front_end.sample_rate
-    cut = [[Waveform(w.samples, rate) for w in windows([s.samples], rate)] for s in sounds]
+    cut = [list(windows([sound.samples], sound.sample_rate)) for sound in sounds]
     flat = [window for of_one in cut for window in of_one]
-    vectors = np.concatenate(
-        [
-            _unit(clap.embed_audio(flat[start : start + _TOGETHER]).cpu().numpy())
-            for start in range(0, len(flat), _TOGETHER)
-        ]
-    )
+    starts = range(0, len(flat), _TOGETHER)
+    vectors = np.concatenate([embed(flat[start : start + _TOGETHER], clap) for start in starts])
     ends = np.cumsum([len(of_one) for of_one in cut])
     return [_unit(of_one.mean(axis=0)) for of_one in np.split(vectors, ends[:-1])]
 
