@@ -62,7 +62,7 @@ class Golden(nn.Module):
         if "clap" in run:
             text = torch.from_numpy(golden["text_embs"])
             text = self.text_proj(text) if "textproj" in run else text
-            audio = self.m2d.audio_embedding(output)
+            audio = self.m2d.online.audio_proj(output.latent[:, 1:])
             clip = contrastive_loss(audio, text, self.logit_scale.exp())
             weight = 1.0 if "textproj" in run else 0.01
             found |= {"audio_emb": audio, "loss_clip": clip}

@@ -2,22 +2,27 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from m2d_clap.model.clap import Clap
+from m2d_clap.model.checkpoint import Checkpoint
+from m2d_clap.model.clap import Clap, Precision
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.mel import normalise
+from m2d_clap.model.text_encoder import Tokens
+from m2d_clap.training import distributed
 from m2d_clap.training.augment import mixtures, stretched, varied
 from m2d_clap.training.captions import CaptionBank
 from m2d_clap.training.data import Batch, Plan, crop
-from m2d_clap.training.losses import caption_loss, clamp_logit_scale, contrastive_loss
-from m2d_clap.training.m2d import M2d
-from m2d_clap.training.masking import random_mask
+from m2d_clap.training.inherit import inherit, initialised
+from m2d_clap.training.lars import Lars
+from m2d_clap.training.learner import Examples, Learner
+from m2d_clap.training.losses import clamp_logit_scale
+from m2d_clap.training.masking import Mask, random_mask, structured_mask
 from m2d_clap.training.optim import LearningRate, ema_decay, parameter_groups
 from m2d_clap.training.stages import Stage
 
@@ -28,34 +33,70 @@ class TrainingDivergedError(ClapError):
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """sounds: raw log-mels (mels, frames) float16; bank: their captions; weights: visits."""
+    """sounds: raw log-mels (mels, frames) float16; bank: their captions; weights: visits.
+
+    labels: (sounds, classes) float 0 or 1, for stages that learn classes, called class_names.
+    """
 
     sounds: Sequence[Tensor]
     bank: CaptionBank
     weights: tuple[float, ...] = ()
+    labels: Tensor | None = None
+    class_names: tuple[str, ...] = ()
 
 
 class Trainer(nn.Module):
-    """The learning state of a run: model, predictor, target encoder, optimiser, averaged weights."""
+    """The learning state of a run: what learns, its optimiser, its averaged weights.
 
-    def __init__(self, stage: Stage, data: TrainingSet, seed: int, device: str = "cpu") -> None:
+    parent: the checkpoint the stage starts from, where it has one.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        data: TrainingSet,
+        seed: int,
+        device: str = "cpu",
+        parent: Checkpoint | None = None,
+        text: Mapping[str, Tensor] | None = None,
+        precision: Precision = "bfloat16",
+    ) -> None:
         super().__init__()
         torch.manual_seed(seed)
+        if stage.losses.labels:
+            stage = replace(stage, model=replace(stage.model, labels=data.class_names))
         self.stage, self.data, self.seed = stage, data, seed
-        self.clap = initialised(Clap(stage.model))
-        self.m2d = M2d(self.clap.audio, stage.predictor)
-        initialised(self.m2d.predictor)
-        self.polyak = copy.deepcopy(self.clap).requires_grad_(False) if stage.polyak else self.clap
+        clap = initialised(Clap(stage.model))
+        inherit(clap, stage, parent, text)
+        self.learner = Learner(stage, clap, precision)
+        if self.learner.m2d is not None:
+            initialised(self.learner.m2d.predictor)
+        self.learner.requires_grad_(False)
+        learning = [p for n, p in self.learner.named_parameters() if _moves(n, stage)]
+        for parameter in learning:
+            parameter.requires_grad_()
+        self.polyak = copy.deepcopy(clap).requires_grad_(False) if stage.polyak else clap
         self.to(device)
-        named = [(n, p) for n, p in self.named_parameters() if not n.startswith("polyak.")]
-        self.optimiser = torch.optim.AdamW(parameter_groups(named), lr=0.0, betas=(0.9, 0.95))
+        named = [(n, p) for n, p in self.learner.named_parameters() if p.requires_grad]
+        self.optimiser = _optimiser(stage, named)
         self.schedule = LearningRate(stage.rate, stage.epochs, stage.warm_up)
         self.step = 0
         columns = stage.model.encoder.patch_frames
         lengths = tuple(max(1, s.shape[1] // columns) for s in data.sounds)
         most = stage.frames // columns
-        self.plan = Plan(lengths, stage.batch, most, seed, data.weights)
+        weights = data.weights
+        if stage.visits:
+            each = weights or (1.0,) * len(lengths)
+            weights = tuple(w * stage.visits / sum(each) for w in each)
+        self.plan = Plan(lengths, stage.batch, most, seed, weights)
         self._epoch: tuple[int, list[Batch]] = (-1, [])
+        # In a list, so that the wrapper's copies of the names are no part of the state.
+        self._run: list[nn.Module] = [_together(self.learner)]
+
+    @property
+    def clap(self) -> Clap:
+        """The model that learns; `polyak` is the one to be exported."""
+        return self.learner.clap
 
     @property
     def steps(self) -> int:
@@ -68,19 +109,16 @@ class Trainer(nn.Module):
 
     def advance(self) -> dict[str, float]:
         """One step; returns what it measured. Raises TrainingDivergedError, state unchanged."""
-        rng = np.random.default_rng((self.seed, 1, self.step))
         rate = self.schedule.at(self.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        terms = self._losses(self._next_batch(), rng)
-        loss = (
-            self.stage.m2d_weight * terms["loss_m2d"]
-            + self.stage.contrast_weight * terms["loss_clap"]
-        )
-        if not torch.isfinite(loss):
+        examples = self.examples().share(distributed.rank(), distributed.world())
+        terms = self._run[0](examples)
+        loss = torch.stack([self._weights[name] * term for name, term in terms.items()]).sum()
+        if not distributed.everywhere(bool(torch.isfinite(loss))):
             raise TrainingDivergedError(
                 f"the loss became {loss.item()} at step {self.step}: the last checkpoint is "
-                "intact; start again from it with a lower --rate"
+                "intact; start again from it with a lower --base-rate"
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -89,7 +127,8 @@ class Trainer(nn.Module):
         )
         self.optimiser.step()
         clamp_logit_scale(self.clap.logit_scale)
-        self.m2d.update_target(ema_decay(self.step, self.steps, *self.stage.ema))
+        if self.learner.m2d is not None:
+            self.learner.m2d.update_target(ema_decay(self.step, self.steps, *self.stage.ema))
         self._average()
         self.step += 1
         measured = {name: float(value.detach()) for name, value in terms.items()}
@@ -100,6 +139,44 @@ class Trainer(nn.Module):
             "gradient_norm": float(norm),
             "logit_scale": float(self.clap.logit_scale.detach().exp()),
         }
+
+    @property
+    def _weights(self) -> dict[str, float]:
+        losses = self.stage.losses
+        return {
+            "loss_m2d": losses.m2d,
+            "loss_clap": losses.contrast,
+            "loss_labels": losses.labels,
+        }
+
+    def examples(self) -> Examples:
+        """The whole batch of this step, whichever process asks: sounds cut, varied and masked."""
+        rng = np.random.default_rng((self.seed, 1, self.step))
+        stage, bank, device = self.stage, self.data.bank, self.clap.device
+        batch = self._next_batch()
+        captions = torch.tensor([int(rng.choice(bank.of_sound[m])) for m in batch.members])
+        sounds = self.sounds(batch, rng)
+        sounds, partner, own = mixtures(sounds, stage.augmentation.mixed, rng)
+        sounds = varied(sounds, stage.augmentation, rng)
+        examples = Examples(
+            images=normalise(sounds, stage.model.front_end).unsqueeze(1).to(device),
+            mask=self.mask(len(sounds), batch.columns, rng),
+        )
+        if stage.losses.labels and self.data.labels is not None:
+            labels = _mixed(self.data.labels[list(batch.members)], partner, own)
+            examples = replace(examples, labels=labels.to(device))
+        if not stage.losses.contrast:
+            return examples
+        if stage.learns_text:
+            texts = [bank.texts[0][c] for c in captions]
+            return replace(examples, tokens=self._tokens(texts))
+        if stage.contrast == "pairs":
+            return replace(examples, sentences=bank.wordings[0][captions].to(device))
+        wording = int(rng.integers(len(bank.wordings)))
+        truth = _mixed(bank.truth(captions, wording), partner, own)
+        return replace(
+            examples, sentences=bank.wordings[wording].to(device), truth=truth.to(device)
+        )
 
     def sounds(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """(batch, mels, frames) raw log-mels, cropped and varied."""
@@ -112,30 +189,22 @@ class Trainer(nn.Module):
             cut.append(stretched(crop(self.data.sounds[member], long, rng), frames))
         return torch.stack(cut)
 
-    def _losses(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
-        stage, bank = self.stage, self.data.bank
-        device = self.clap.device
-        captions = torch.tensor([int(rng.choice(bank.of_sound[m])) for m in batch.members])
-        sounds = self.sounds(batch, rng)
-        sounds, partner, own = mixtures(sounds, stage.augmentation.mixed, rng)
-        sounds = varied(sounds, stage.augmentation, rng)
-        images = normalise(sounds, stage.model.front_end).unsqueeze(1).to(device)
-        patches = self.clap.audio.backbone.rows * batch.columns
+    def mask(self, batch: int, columns: int, rng: np.random.Generator) -> Mask | None:
+        """Which patches of a batch are seen; None for all."""
+        masking, rows = self.stage.masking, self.clap.audio.backbone.rows
+        if masking.kind == "none":
+            return None
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        mask = random_mask(len(images), patches, stage.mask_ratio, generator, device)
-        wording = 0 if stage.contrast == "pairs" else int(rng.integers(len(bank.wordings)))
-        with torch.autocast(device.type, torch.bfloat16):
-            output = self.m2d(images, mask)
-            audio = self.m2d.audio_embedding(output).float()
-            sentences = self.clap.text_projection(bank.wordings[wording].to(device)).float()
-        scale = self.clap.logit_scale.exp()
-        if stage.contrast == "pairs":
-            clap_loss = contrastive_loss(audio, sentences[captions.to(device)], scale)
-        else:
-            alone = bank.truth(captions, wording)
-            truth = own[:, None] * alone + (1 - own[:, None]) * alone[partner]
-            clap_loss = caption_loss(audio, sentences, truth.to(device), scale)
-        return {"loss_m2d": output.loss, "loss_clap": clap_loss}
+        device = self.clap.device
+        if masking.kind == "structured":
+            return structured_mask(batch, rows, columns, masking.ratio, generator, device)
+        return random_mask(batch, rows * columns, masking.ratio, generator, device)
+
+    def _tokens(self, texts: Sequence[str]) -> Tokens:
+        tokenizer = self.clap.text_encoder().tokenizer
+        assert tokenizer is not None
+        tokens = tokenizer(texts)
+        return Tokens(tokens.ids.to(self.clap.device), tokens.mask.to(self.clap.device))
 
     def _next_batch(self) -> Batch:
         number, place = divmod(self.step, self.plan.steps)
@@ -167,18 +236,24 @@ class Trainer(nn.Module):
         self.step = int(snapshot["step"])
 
 
-Module = TypeVar("Module", bound=nn.Module)
+def _moves(name: str, stage: Stage) -> bool:
+    return name.startswith(stage.learns) and not name.endswith("pos_embed")
 
 
-def initialised(module: Module) -> Module:
-    """Xavier-uniform matrices, zero biases, tokens from N(0, 0.02)."""
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad or name.endswith("logit_scale"):
-            continue
-        if name.endswith("token"):
-            nn.init.normal_(parameter, std=0.02)
-        elif parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter.view(len(parameter), -1))
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    return module
+def _mixed(truth: Tensor, partner: Tensor, own: Tensor) -> Tensor:
+    """(batch, classes): each sound's own, and its partner's by the partner's share."""
+    return own[:, None] * truth + (1 - own[:, None]) * truth[partner]
+
+
+def _optimiser(stage: Stage, named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+    groups = parameter_groups(named, stage.weight_decay)
+    if stage.optimiser == "lars":
+        return Lars(groups)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95))
+
+
+def _together(learner: Learner) -> nn.Module:
+    """The learner, its gradients averaged over the processes where there are several."""
+    if distributed.world() == 1:
+        return learner
+    return nn.parallel.DistributedDataParallel(learner)

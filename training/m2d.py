@@ -101,11 +101,6 @@ class M2d(nn.Module):
             target = self.target_norm(hidden)[:, 1:]
         return M2dOutput(latent, self.predictor(latent, mask), target)
 
-    def audio_embedding(self, output: M2dOutput) -> Tensor:
-        """CLAP embeddings (batch, dim) over the visible tokens, without the class token."""
-        embedding: Tensor = self.online.audio_proj(output.latent[:, 1:])
-        return embedding
-
     @torch.no_grad()
     def update_target(self, decay: float) -> None:
         """target ← decay · target + (1 − decay) · online, once an optimiser step."""

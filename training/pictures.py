@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from m2d_clap.training.masking import random_mask
-
 if TYPE_CHECKING:
     from m2d_clap.training.loop import Trainer
 
@@ -22,8 +20,10 @@ def masked_picture(trainer: "Trainer", file: Path, sounds: int = 6) -> None:
     images = trainer.sounds(batch, rng)[:sounds]
     size = stage.model.encoder
     rows, columns = stage.model.grid_rows, batch.columns
-    mask = random_mask(len(images), rows * columns, stage.mask_ratio, torch.Generator())
-    visible = torch.zeros(len(images), rows * columns).scatter_(1, mask.visible, 1.0)
+    mask = trainer.mask(len(images), columns, rng)
+    visible = torch.ones(len(images), rows * columns)
+    if mask is not None:
+        visible.scatter_(1, mask.masked.cpu(), 0.0)
     patches = visible.view(-1, rows, columns)
     patches = patches.repeat_interleave(size.patch_mels, 1)
     patches = patches.repeat_interleave(size.patch_frames, 2)

@@ -1,6 +1,6 @@
 """The training recipes as values. The loop reads them and knows no stage by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from m2d_clap.model.config import (
@@ -12,31 +12,57 @@ from m2d_clap.model.config import (
 )
 from m2d_clap.training.augment import NO_AUGMENTATION, Augmentation
 from m2d_clap.training.m2d import PredictorConfig
+from m2d_clap.training.masking import Masking
+
+PAPER_PREDICTOR = PredictorConfig()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Weights of the terms; a term of weight 0 is not computed.
+
+    m2d: prediction of masked patches. contrast: sounds against captions. labels: classes.
+    """
+
+    m2d: float = 0.0
+    contrast: float = 0.0
+    labels: float = 0.0
 
 
 @dataclass(frozen=True)
 class Stage:
     """One recipe.
 
+    parent: the stage whose checkpoint it starts from. learns: beginnings of the names of the
+    weights that move ("clap.audio", "m2d.predictor", …); fresh: of those of the model that do not
+    come from the parent. scale: where the contrast's temperature starts, None for the parent's.
     contrast: "pairs" is the papers' InfoNCE over the batch; "bank" counts equal captions as equal
     and takes every caption of the training part as a negative, for small sets with few captions.
-    base_rate: learning rate per 256 sounds. polyak: decay of the averaged weights that are
-    exported, 0 for the last ones. ema: first and last decay of the target encoder.
+    labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
+    (LARS: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
+    averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
+    target encoder.
     """
 
     name: str
     model: ClapConfig
-    predictor: PredictorConfig
-    contrast: Literal["pairs", "bank"]
-    m2d_weight: float
-    contrast_weight: float
-    mask_ratio: float
+    losses: Losses
+    masking: Masking
     frames: int
     epochs: int
     warm_up: int
     batch: int
     base_rate: float
-    ema: tuple[float, float]
+    parent: str | None = None
+    predictor: PredictorConfig = PAPER_PREDICTOR
+    learns: tuple[str, ...] = ("clap.", "m2d.predictor.")
+    fresh: tuple[str, ...] = ()
+    scale: float | None = None
+    contrast: Literal["pairs", "bank"] = "pairs"
+    labels: Literal["many", "one"] = "many"
+    optimiser: Literal["adamw", "lars"] = "adamw"
+    visits: int = 0
+    ema: tuple[float, float] = (0.99995, 0.99999)
     weight_decay: float = 0.05
     clip_norm: float = 3.0
     polyak: float = 0.0
@@ -45,8 +71,23 @@ class Stage:
     @property
     def rate(self) -> float:
         """Peak learning rate."""
-        return self.base_rate * self.batch / 256
+        return self.base_rate if self.optimiser == "lars" else self.base_rate * self.batch / 256
 
+    @property
+    def learns_text(self) -> bool:
+        """Whether captions go through the text encoder itself, not through cached embeddings."""
+        return any(name.startswith("clap.text.") for name in self.learns)
+
+
+_ENCODER = EncoderConfig(frames=1001)
+_BERT = {
+    "vocab_size": 30522,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+}
 
 # arXiv 2503.22104, stage 1: 2.5 M clips, NV-Embed-v2 captions through one Linear.
 STAGE_1 = Stage(
@@ -56,20 +97,69 @@ STAGE_1 = Stage(
         projector=ProjectorConfig("semantic", dim=768),
         text=TextConfig("nv-embed-v2", projection="linear", projection_in=4096),
     ),
-    predictor=PredictorConfig(),
-    contrast="pairs",
-    m2d_weight=1.0,
-    contrast_weight=0.01,
-    mask_ratio=0.7,
+    losses=Losses(m2d=1.0, contrast=0.01),
+    masking=Masking("random", 0.7),
     frames=608,
     epochs=300,
     warm_up=20,
     batch=2048,
     base_rate=3e-4,
-    ema=(0.99995, 0.99999),
 )
 
-# The same for a few thousand clips on a laptop: small ViT, MiniLM's space, strong variation.
+# Stage 1.1: the audio encoder learns AudioSet's labels (or any others) under half its patches.
+STAGE_1_1 = Stage(
+    name="1.1",
+    parent="1",
+    model=replace(STAGE_1.model, name="m2d-clap-stage-1.1", encoder=_ENCODER, head_input=768),
+    losses=Losses(labels=1.0),
+    masking=Masking("structured", 0.5),
+    learns=("clap.audio.backbone.", "clap.audio.head."),
+    fresh=("audio.head.",),
+    frames=1001,
+    epochs=70,
+    warm_up=15,
+    batch=64,
+    base_rate=2.0,
+    optimiser="lars",
+    weight_decay=0.0,
+    visits=200_000,
+    augmentation=Augmentation(mask_mels=30, mask_frames=192 / 1001, mixed=0.5),
+)
+
+# Stage 2: a text encoder and a new projector learn to meet the audio encoder, which stays.
+STAGE_2 = Stage(
+    name="2",
+    parent="1.1",
+    model=ClapConfig(
+        name="m2d-clap-stage-2",
+        encoder=_ENCODER,
+        projector=ProjectorConfig("semantic", dim=768),
+        text=TextConfig("bert-base", included=True, architecture=_BERT),
+    ),
+    losses=Losses(contrast=1.0),
+    masking=Masking("structured", 0.3),
+    learns=("clap.text.", "clap.audio.audio_proj.", "clap.logit_scale"),
+    fresh=("text.", "audio.audio_proj.", "logit_scale"),
+    scale=100.0,
+    frames=1001,
+    epochs=30,
+    warm_up=5,
+    batch=2048,
+    base_rate=3e-6,
+)
+
+# Stage 2.1: the same goes on, on captions of better quality and with every patch in sight.
+STAGE_2_1 = replace(
+    STAGE_2,
+    name="2.1",
+    parent="2",
+    model=replace(STAGE_2.model, name="m2d-clap-2025"),
+    masking=Masking(),
+    fresh=(),
+    scale=None,
+)
+
+# The same four for a few thousand clips on a laptop: small ViT, MiniLM's space, strong variation.
 STAGE_1_MINI = Stage(
     name="1-mini",
     model=ClapConfig(
@@ -82,9 +172,8 @@ STAGE_1_MINI = Stage(
     ),
     predictor=PredictorConfig(width=96, depth=2, heads=3),
     contrast="bank",
-    m2d_weight=1.0,
-    contrast_weight=1.0,
-    mask_ratio=0.5,
+    losses=Losses(m2d=1.0, contrast=1.0),
+    masking=Masking("random", 0.5),
     frames=320,
     epochs=130,
     warm_up=5,
@@ -96,5 +185,67 @@ STAGE_1_MINI = Stage(
         gain_db=6, stretch=1.2, shift=2, mask_mels=12, mask_frames=0.2, mixed=0.35
     ),
 )
+STAGE_1_1_MINI = replace(
+    STAGE_1_MINI,
+    name="1.1-mini",
+    parent="1-mini",
+    model=replace(STAGE_1_MINI.model, name="m2d-clap-mini-1.1", head_input=192),
+    losses=Losses(labels=1.0),
+    masking=Masking("structured", 0.3),
+    learns=STAGE_1_1.learns,
+    fresh=STAGE_1_1.fresh,
+    labels="one",
+    epochs=20,
+    warm_up=2,
+    base_rate=3e-4,
+)
+STAGE_2_MINI = replace(
+    STAGE_1_MINI,
+    name="2-mini",
+    parent="1.1-mini",
+    model=replace(
+        STAGE_1_MINI.model,
+        name="m2d-clap-mini-2",
+        projector=ProjectorConfig("semantic", dim=384),
+        text=TextConfig(
+            "minilm",
+            included=True,
+            max_tokens=256,
+            architecture=_BERT
+            | {
+                "hidden_size": 384,
+                "num_hidden_layers": 6,
+                "intermediate_size": 1536,
+            },
+        ),
+    ),
+    contrast="pairs",
+    losses=Losses(contrast=1.0),
+    masking=Masking("structured", 0.3),
+    learns=STAGE_2.learns,
+    fresh=STAGE_2.fresh,
+    scale=20.0,
+    augmentation=replace(STAGE_1_MINI.augmentation, mixed=0.0),
+    epochs=10,
+    warm_up=1,
+    base_rate=5e-5,
+    polyak=0.0,
+)
+STAGE_2_1_MINI = replace(
+    STAGE_2_MINI,
+    name="2.1-mini",
+    parent="2-mini",
+    model=replace(STAGE_2_MINI.model, name="m2d-clap-mini-2.1"),
+    masking=Masking(),
+    fresh=(),
+    scale=None,
+    epochs=5,
+)
 
-STAGES = {stage.name: stage for stage in (STAGE_1, STAGE_1_MINI)}
+STAGES = {
+    stage.name: stage
+    for stage in (
+        *(STAGE_1, STAGE_1_1, STAGE_2, STAGE_2_1),
+        *(STAGE_1_MINI, STAGE_1_1_MINI, STAGE_2_MINI, STAGE_2_1_MINI),
+    )
+}

@@ -1,0 +1,77 @@
+"""How a stage's model begins: from its parent's weights, a text encoder's, or at random."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from m2d_clap.model.checkpoint import Checkpoint
+from m2d_clap.model.clap import Clap
+from m2d_clap.model.config import TextConfig
+from m2d_clap.model.errors import CheckpointError
+from m2d_clap.model.text_encoder import load_text_encoder
+from m2d_clap.training.stages import Stage
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def initialised(module: Module) -> Module:
+    """Xavier-uniform matrices, zero biases, tokens from N(0, 0.02)."""
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad or name.endswith("logit_scale"):
+            continue
+        if name.endswith("token"):
+            nn.init.normal_(parameter, std=0.02)
+        elif parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter.view(len(parameter), -1))
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return module
+
+
+@torch.no_grad()
+def inherit(
+    clap: Clap, stage: Stage, parent: Checkpoint | None, text: Mapping[str, Tensor] | None = None
+) -> None:
+    """Fills in what `stage` does not begin anew: from `parent`, and `text` for the text encoder.
+
+    Raises CheckpointError naming the weights that the parent lacks or has in another size, and
+    where a stage that has a parent was given none.
+    """
+    if stage.scale is not None:
+        clap.logit_scale.fill_(torch.tensor(stage.scale).log())
+    if text is not None and clap.text is not None:
+        clap.text.model.load_state_dict(dict(text))
+    if stage.parent is None:
+        return
+    if parent is None:
+        raise CheckpointError(
+            f"stage {stage.name} starts from a checkpoint of stage {stage.parent}: name it with "
+            "--parent"
+        )
+    unfit = []
+    for name, weight in clap.state_dict().items():
+        # The position table follows from the window, which may be longer than the parent's.
+        if name.startswith(stage.fresh) or name.endswith("pos_embed"):
+            continue
+        given = parent.weights.get(name)
+        if given is None or given.shape != weight.shape:
+            unfit.append(name)
+        else:
+            weight.copy_(given)
+    if unfit:
+        raise CheckpointError(
+            f"this checkpoint ({parent.config.name}) is no parent for stage {stage.name}: it lacks "
+            f"{', '.join(unfit[:5])}{' …' if len(unfit) > 5 else ''} or has other sizes"
+        )
+
+
+def text_weights(config: TextConfig, path: Path | None = None) -> dict[str, Tensor]:
+    """The published weights a text encoder that is to learn starts from.
+
+    Raises TextEncoderError listing where they were sought.
+    """
+    model = load_text_encoder(config, path).model
+    return {n: w for n, w in model.state_dict().items() if not n.startswith("pooler.")}
