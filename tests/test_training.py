@@ -26,8 +26,9 @@ from m2d_clap.training.losses import caption_loss, contrastive_loss
 from m2d_clap.training.m2d import PredictorConfig
 from m2d_clap.training.manifest import ManifestError, Row, read_manifest
 from m2d_clap.training.metrics import retrieval
-from m2d_clap.training.run import RunError, Status, Validation, run
+from m2d_clap.training.run import RunError, Status, run
 from m2d_clap.training.stages import STAGE_1_MINI, STAGES, Stage
+from m2d_clap.training.validation import by_retrieval
 
 TINY = dataclasses.replace(
     STAGE_1_MINI,
@@ -257,7 +258,7 @@ def test_validation_scores_choose_the_best_checkpoint(tmp_path: Path) -> None:
     data = training_set()
     bank = dataclasses.replace(data.bank, wordings=tuple(torch.randn(3, 384) for _ in range(2)))
     trainer = Trainer(dataclasses.replace(TINY, model=model), TrainingSet(data.sounds, bank), 0)
-    validation = Validation(rows, data.sounds[:2], lambda row: True)
+    validation = by_retrieval(rows, data.sounds[:2], lambda row: True)
     best = run(tmp_path, trainer, {}, validation, every_epochs=3)
     assert best == tmp_path / "best"
     assert Checkpoint.load(best).config.projector.dim == 384

@@ -16,13 +16,18 @@ from m2d_clap.training.manifest import Row
 
 
 @torch.inference_mode()
-def sentence_embeddings(texts: Sequence[str], config: TextConfig, cache: Path) -> Tensor:
-    """(texts, width) float32 of the encoder `config` names, kept in `cache`."""
+def sentence_embeddings(
+    texts: Sequence[str], config: TextConfig, cache: Path, path: Path | None = None
+) -> Tensor:
+    """(texts, width) float32 of the encoder `config` names, kept in `cache`.
+
+    Raises TextEncoderError where it is needed and found neither in the folder `path` nor elsewhere.
+    """
     identity = json.dumps([config.kind, config.max_tokens, *texts])
     file = cache / f"captions-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        encoder = load_text_encoder(config)
+        encoder = load_text_encoder(config, path)
         parts = [encoder.embed(texts[i : i + 64]) for i in range(0, len(texts), 64)]
         aside = file.with_suffix(".part")
         save_file({"embeddings": torch.cat(parts).contiguous()}, aside)
@@ -51,8 +56,17 @@ class CaptionBank:
         return same / same.sum(dim=1, keepdim=True)
 
 
-def caption_bank(rows: Sequence[Row], config: TextConfig, cache: Path) -> CaptionBank:
-    """Wordings: the caption itself, "<label> can be heard", and the label alone."""
+def caption_bank(
+    rows: Sequence[Row],
+    config: TextConfig,
+    cache: Path,
+    embedded: bool = True,
+    path: Path | None = None,
+) -> CaptionBank:
+    """Wordings: the caption itself, "<label> can be heard", and the label alone.
+
+    Without `embedded` the captions stay texts, for a text encoder that learns.
+    """
     numbers: dict[tuple[str, str], int] = {}
     of_sound = []
     for row in rows:
@@ -68,5 +82,7 @@ def caption_bank(rows: Sequence[Row], config: TextConfig, cache: Path) -> Captio
     for wording in texts:
         seen: dict[str, int] = {}
         groups.append(torch.tensor([seen.setdefault(text, len(seen)) for text in wording]))
-    wordings = tuple(sentence_embeddings(wording, config, cache) for wording in texts)
+    wordings: tuple[Tensor, ...] = ()
+    if embedded:
+        wordings = tuple(sentence_embeddings(w, config, cache, path) for w in texts)
     return CaptionBank(texts, wordings, tuple(groups), tuple(of_sound))

@@ -1,8 +1,7 @@
-"""Commands about learning: `train` and `evaluate`."""
+"""Commands about learning: `train`, and those of the packages below it."""
 
 import dataclasses
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +11,23 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from m2d_clap.model import Checkpoint, Clap, bundled
+from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import ClapError
+from m2d_clap.training import distributed
 from m2d_clap.training.captions import caption_bank
+from m2d_clap.training.classes import class_names, class_table
 from m2d_clap.training.data import load_log_mels
-from m2d_clap.training.evaluate import evaluate as score
+from m2d_clap.training.evaluation.command import evaluate
+from m2d_clap.training.inherit import text_weights
+from m2d_clap.training.layouts import command as layouts
+from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.loop import Trainer, TrainingSet
-from m2d_clap.training.manifest import Row, read_manifest
+from m2d_clap.training.manifest import Row, check_files, read_manifest
 from m2d_clap.training.procedural import procedural_rows
-from m2d_clap.training.run import Status, Validation, run
-from m2d_clap.training.stages import STAGES
+from m2d_clap.training.run import Status, run
+from m2d_clap.training.stages import STAGES, Stage
+from m2d_clap.training.validation import by_labels, by_retrieval
 
 CACHE = Path("runs/cache")
 
@@ -31,6 +36,7 @@ def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
     app.command()(train)
     app.command()(evaluate)
+    layouts.register(app)
 
 
 def train(
@@ -54,6 +60,12 @@ def train(
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
     every: Annotated[int, typer.Option(help="epochs between checkpoints", min=1)] = 5,
+    parent: Annotated[
+        Path | None, typer.Option(help="checkpoint of the stage before, for stages that have one")
+    ] = None,
+    text_encoder_path: Annotated[
+        Path | None, typer.Option(help="folder of the text encoder the captions go through")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; part of exactness", min=1)
@@ -79,76 +91,81 @@ def train(
         batch=batch or recipe.batch,
         base_rate=base_rate or recipe.base_rate,
     )
+    on = _device(device)
+    distributed.join("nccl" if on.startswith("cuda") else "gloo")
     rows = _licensed(read_manifest(manifest), without_licence or [])
+    check_files(rows)
+    refuse_leaks(rows)
     learning = [row for row in rows if row.split == "train"]
     valid = [row for row in rows if row.split == "valid"]
     if not learning:
         raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
     if procedural:
         learning += procedural_rows(cache, procedural, recipe.model.front_end.sample_rate)
+    first = Checkpoint.load(parent) if parent is not None else None
+    settings = {
+        "stage": dataclasses.asdict(recipe),
+        "seed": seed,
+        "sounds": len(learning),
+        "without_licence": sorted(without_licence or []),
+        "procedural": procedural,
+        "parent": first and first.fingerprint,
+        "processes": distributed.world(),
+    }
     with _progress() as bar:
         sounds = _sounds(learning, recipe.model.front_end, cache, bar)
-        bank = caption_bank(learning, recipe.model.text, cache)
-        trainer = Trainer(recipe, TrainingSet(sounds, bank), seed, _device(device))
+        data = _training_set(recipe, learning, sounds, cache, text_encoder_path)
+        text = text_weights(recipe.model.text, text_encoder_path) if _begins_text(recipe) else None
+        trainer = Trainer(recipe, data, seed, on, first, text)
         validation = None
+        if recipe.losses.labels:
+            valid = [row for row in valid if set(row.labels) <= set(data.class_names)]
         if valid:
             heard = _sounds(valid, recipe.model.front_end, cache, bar)
-            validation = Validation(valid, heard, _where(zero_shot_where))
+            if recipe.losses.labels:
+                table = class_table(valid, data.class_names, recipe.labels == "one")
+                validation = by_labels(heard, table, recipe.labels)
+            else:
+                validation = by_retrieval(valid, heard, _where(zero_shot_where))
         task = bar.add_task(f"stage {stage}", total=trainer.steps, note="")
 
         def show(status: Status) -> None:
             note = f"epoch {status.epoch:.1f}  loss {status.measured['loss']:.3f}"
-            if status.best >= 0:
-                note += f"  best valid mAP {status.best:.3f}"
+            if status.best is not None:
+                note += f"  best valid {status.best.name} {status.best.chooses:.3f}"
             bar.update(task, completed=status.step, note=note)
 
-        settings = {
-            "stage": dataclasses.asdict(recipe),
-            "seed": seed,
-            "sounds": len(learning),
-            "without_licence": sorted(without_licence or []),
-            "procedural": procedural,
-        }
         try:
             best = run(out, trainer, settings, validation, show, every)
         except KeyboardInterrupt:
             typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
-            sys.exit(1)
-    typer.echo(json.dumps({"checkpoint": str(best)}) if as_json else f"checkpoint: {best}")
+            raise typer.Exit(130) from None
+    if distributed.rank() == 0:
+        typer.echo(json.dumps({"checkpoint": str(best)}) if as_json else f"checkpoint: {best}")
 
 
-def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="CSV: file, caption(s), label, split")],
-    checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
-    split: Annotated[str, typer.Option(help="which rows")] = "test",
-    zero_shot_where: Annotated[
-        str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
-    ] = None,
-    cache: Annotated[Path, typer.Option(help="where log-mels are kept")] = CACHE,
-    text_encoder_path: Annotated[
-        Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-) -> None:
-    """Score a checkpoint on a manifest: retrieval both ways and zero-shot accuracy."""
-    clap: Clap = Checkpoint.load(checkpoint or bundled()).clap()
-    clap.text_encoder_path = text_encoder_path
-    rows = [row for row in read_manifest(manifest) if row.split == split]
-    with _progress() as bar:
-        sounds = _sounds(rows, clap.config.front_end, cache, bar)
-    result = score(clap, rows, sounds, _where(zero_shot_where))
-    if as_json:
-        typer.echo(json.dumps({"split": split, **dataclasses.asdict(result)}))
-        return
-    typer.echo(f"{split} split, {result.clips} clips")
-    for name, r in (("text→audio", result.text_to_audio), ("audio→text", result.audio_to_text)):
-        typer.echo(
-            f"  {name}: R@1 {r.recall_1:.3f}  R@5 {r.recall_5:.3f}  R@10 {r.recall_10:.3f}  "
-            f"median rank {r.median_rank:g}  mAP {r.mean_ap:.3f}  mAP@10 {r.map_10:.3f}  (N {r.n})"
-        )
-    if result.zero_shot is not None:
-        z = result.zero_shot
-        typer.echo(f"  zero-shot: accuracy {z.accuracy:.3f} over {z.classes} classes (N {z.n})")
+def _training_set(
+    stage: Stage,
+    rows: Sequence[Row],
+    sounds: Sequence[torch.Tensor],
+    cache: Path,
+    text_encoder_path: Path | None,
+) -> TrainingSet:
+    embedded = bool(stage.losses.contrast) and not stage.learns_text
+    bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path)
+    weights = tuple(row.weight for row in rows)
+    if len(set(weights)) == 1:
+        weights = ()
+    if not stage.losses.labels:
+        return TrainingSet(sounds, bank, weights)
+    names = class_names(rows)
+    table = class_table(rows, names, stage.labels == "one")
+    return TrainingSet(sounds, bank, weights, table, names)
+
+
+def _begins_text(stage: Stage) -> bool:
+    """Whether the text encoder starts from its published weights, not from the parent's."""
+    return "text.".startswith(stage.fresh) if stage.fresh and stage.learns_text else False
 
 
 def _list(as_json: bool) -> None:
@@ -173,7 +190,9 @@ def _where(condition: str | None) -> Callable[[Row], bool]:
 
 
 def _device(name: str) -> str:
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{distributed.local_rank()}" if name == "cuda" else name
 
 
 def _progress() -> Progress:

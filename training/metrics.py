@@ -46,3 +46,32 @@ def retrieval(scores: Scores, truth: Truth) -> Retrieval:
 def accuracy(scores: Scores, classes: NDArray[np.int64]) -> float:
     """Share of items (rows) whose best class (column) is theirs."""
     return float((scores.argmax(axis=1) == classes).mean())
+
+
+def average_precision(scores: Scores, truth: Truth) -> NDArray[np.float64]:
+    """Average precision of every class (column) over all items (rows), (classes,).
+
+    Items of equal score enter together, so that their order does not matter. NaN for a class
+    without a right item. scores, truth: (items, classes).
+    """
+    order = np.argsort(-scores, axis=0, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=0)
+    right = np.take_along_axis(truth, order, axis=0)
+    places = np.arange(len(scores))[:, None]
+    ends = np.where(np.diff(ranked, axis=0) != 0, places[:-1], len(scores) - 1)
+    ends = np.concatenate([ends, np.full_like(ends[:1], len(scores) - 1, shape=right[:1].shape)])
+    ends = np.minimum.accumulate(ends[::-1], axis=0)[::-1]
+    precision = np.take_along_axis(right.cumsum(axis=0), ends, axis=0) / (ends + 1)
+    positives = right.sum(axis=0)
+    summed = (precision * right).sum(axis=0)
+    found = np.full(len(summed), np.nan)
+    np.divide(summed, positives, out=found, where=positives > 0)
+    return found
+
+
+def mean_average_precision(scores: Scores, truth: Truth) -> float:
+    """The mean over the classes that some item has (macro), or 0 where no class has one."""
+    chosen = truth.any(axis=0)
+    if not chosen.any():
+        return 0.0
+    return float(average_precision(scores[:, chosen], truth[:, chosen]).mean())

@@ -5,27 +5,27 @@ curves.csv        one line a step that was logged
 tensorboard/      the same for TensorBoard
 samples/          masked inputs as pictures
 state.pt          everything needed to go on exactly
-last/, best/      checkpoints; best by mean average precision on the valid split
+last/, best/      checkpoints; best by its score on the valid split
 """
 
 import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from safetensors import SafetensorError
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.errors import ClapError
-from m2d_clap.training.evaluate import Evaluation, evaluate
+from m2d_clap.training import distributed
 from m2d_clap.training.loop import Trainer
-from m2d_clap.training.manifest import Row
 from m2d_clap.training.pictures import masked_picture
+from m2d_clap.training.validation import Score, Validation
 
 
 class RunError(ClapError):
@@ -34,23 +34,13 @@ class RunError(ClapError):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands, for the live view."""
+    """Where a run stands, for the live view. best: the score that chose the best checkpoint."""
 
     step: int
     steps: int
     epoch: float
     measured: dict[str, float]
-    evaluation: Evaluation | None
-    best: float
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The rows and raw log-mels that choose the best checkpoint, and which rows are zero-shot."""
-
-    rows: Sequence[Row]
-    sounds: Sequence[Tensor]
-    zero_shot_of: Callable[[Row], bool]
+    best: Score | None
 
 
 def run(
@@ -65,29 +55,36 @@ def run(
     """Trains to the end, from where `folder` left off; returns the best checkpoint's folder.
 
     Stopped at any moment, the same call goes on from the last saved epoch, with the same losses
-    and the same final weights as an undisturbed run (CPU, same thread count).
-    Raises RunError when the folder belongs to a run with other settings.
+    and the same final weights as an undisturbed run (CPU, same thread count). Of several
+    processes the first one writes.
+    Raises RunError when the folder belongs to a run with other settings or cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, settings)
+    writes = distributed.rank() == 0
+    if writes:
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder, settings)
+    distributed.barrier()
     best = _resume(folder, trainer)
-    curves = _Curves(folder, trainer.step)
+    curves = _Curves(folder, trainer.step) if writes else None
     try:
         while trainer.step < trainer.steps:
             measured = trainer.advance()
-            ended = trainer.step % trainer.plan.steps == 0
-            number = trainer.step // trainer.plan.steps
-            scored = None
-            if ended and (number % every_epochs == 0 or trainer.step == trainer.steps):
-                if validation is not None:
-                    scored = _score(trainer, validation)
-                best = _save(folder, trainer, scored, best)
-                masked_picture(trainer, folder / "samples" / f"epoch-{number:04d}.png")
-            if scored is not None or trainer.step % log_steps == 0:
-                curves.add(trainer.step, trainer.epoch, measured, scored)
-            show(Status(trainer.step, trainer.steps, trainer.epoch, measured, scored, best))
+            number, within = divmod(trainer.step, trainer.plan.steps)
+            due = not within and (number % every_epochs == 0 or trainer.step == trainer.steps)
+            if curves is not None:
+                scored = None
+                if due:
+                    scored = _score(trainer, validation) if validation is not None else None
+                    best = _save(folder, trainer, scored, best)
+                    masked_picture(trainer, folder / "samples" / f"epoch-{number:04d}.png")
+                if scored is not None or trainer.step % log_steps == 0:
+                    curves.add(trainer.step, trainer.epoch, measured, scored)
+                show(Status(trainer.step, trainer.steps, trainer.epoch, measured, best))
+            if due:
+                distributed.barrier()
     finally:
-        curves.close()
+        if curves is not None:
+            curves.close()
     return folder / ("best" if (folder / "best").is_dir() else "last")
 
 
@@ -100,34 +97,43 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise RunError(f"{folder} holds a run with other settings: choose another --out")
 
 
-def _resume(folder: Path, trainer: Trainer) -> float:
+def _resume(folder: Path, trainer: Trainer) -> Score | None:
     """Restores the last saved state, if there is one; returns the best score so far."""
     file = folder / "state.pt"
     if not file.is_file():
-        return -1.0
+        return None
     snapshot = torch.load(file, map_location=trainer.clap.device, weights_only=True)
     trainer.restore(snapshot)
-    return float(snapshot["best"])
+    return None if snapshot["best"] is None else Score(**snapshot["best"])
 
 
-def _save(folder: Path, trainer: Trainer, scored: Evaluation | None, best: float) -> float:
+def _save(folder: Path, trainer: Trainer, scored: Score | None, best: Score | None) -> Score | None:
+    """Writes last/, perhaps best/, and state.pt, each aside and then in one rename."""
     checkpoint = Checkpoint.of(trainer.polyak, torch.float16)
-    checkpoint.save(folder / "last")
-    if scored is not None and scored.text_to_audio.mean_ap > best:
-        best = scored.text_to_audio.mean_ap
-        checkpoint.save(folder / "best")
+    if scored is not None and (best is None or scored.chooses > best.chooses):
+        best = scored
     aside = folder / "state.part"
-    torch.save({**trainer.snapshot(), "best": best}, aside)
-    with aside.open("rb") as written:
-        os.fsync(written.fileno())
-    aside.replace(folder / "state.pt")
+    try:
+        checkpoint.save(folder / "last")
+        if best is scored and scored is not None:
+            checkpoint.save(folder / "best")
+        kept = None if best is None else dataclasses.asdict(best)
+        torch.save({**trainer.snapshot(), "best": kept}, aside)
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
+        aside.replace(folder / "state.pt")
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunError(
+            f"{folder} cannot be written ({error}). What was saved before is intact: make room and "
+            "give the same command again"
+        ) from error
     return best
 
 
-def _score(trainer: Trainer, validation: Validation) -> Evaluation:
+def _score(trainer: Trainer, validation: Validation) -> Score:
     trainer.polyak.eval()
     try:
-        return evaluate(trainer.polyak, validation.rows, validation.sounds, validation.zero_shot_of)
+        return validation(trainer.polyak)
     finally:
         trainer.polyak.train()
 
@@ -153,14 +159,11 @@ class _Curves:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(
-        self, step: int, epoch: float, measured: dict[str, float], scored: Evaluation | None
+        self, step: int, epoch: float, measured: dict[str, float], scored: Score | None
     ) -> None:
         values = dict(measured)
         if scored is not None:
-            retrieval = dataclasses.asdict(scored.text_to_audio)
-            values |= {f"valid_{name}": value for name, value in retrieval.items() if name != "n"}
-            if scored.zero_shot is not None:
-                values["valid_zero_shot"] = scored.zero_shot.accuracy
+            values |= {f"valid_{name}": value for name, value in scored.measured.items()}
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         self._rows.append({"step": step, "epoch": round(epoch, 4), **values})

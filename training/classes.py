@@ -1,0 +1,50 @@
+"""Labels of rows as a table of classes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from m2d_clap.model.errors import ClapError
+from m2d_clap.model.labels import audioset
+from m2d_clap.training.manifest import Row
+
+
+class LabelError(ClapError):
+    """Rows whose labels cannot be learned; the message names the first."""
+
+
+def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """AudioSet's 527 in their own order where all labels are among them, else those there are.
+
+    Raises LabelError where no row has a label.
+    """
+    found = {label for row in rows for label in row.labels}
+    if not found:
+        raise LabelError("no row has a label: the manifest needs a column label or labels")
+    known = tuple(name for _, name in audioset())
+    return known if found <= set(known) else tuple(sorted(found))
+
+
+def class_table(rows: Sequence[Row], names: Sequence[str], one: bool = False) -> Tensor:
+    """(rows, classes) float32 of 0 and 1.
+
+    Raises LabelError naming a row with a label that is no class or, where each must have exactly
+    `one`, with none or several.
+    """
+    number = {name: i for i, name in enumerate(names)}
+    table = torch.zeros(len(rows), len(names))
+    for place, row in enumerate(rows):
+        strange = [label for label in row.labels if label not in number]
+        if strange:
+            raise LabelError(f"{_where(row)}: {strange[0]!r} is none of the {len(names)} classes")
+        if one and len(row.labels) != 1:
+            raise LabelError(
+                f"{_where(row)}: {len(row.labels)} labels, where this stage needs exactly one"
+            )
+        table[place, [number[label] for label in row.labels]] = 1.0
+    return table
+
+
+def _where(row: Row) -> str:
+    return f"line {row.line} ({row.file})" if row.line else str(row.file)

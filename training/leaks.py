@@ -1,0 +1,173 @@
+"""A sound that is both learned from and evaluated on makes every score too good: found here."""
+
+import hashlib
+import os
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+from m2d_clap.model.errors import ClapError
+from m2d_clap.training.manifest import SHOWN, Row, each_file, is_fold
+
+GLIMPSE = 4096
+"""Bytes from the middle of a file that are compared before the whole of it is read."""
+
+Pair: TypeAlias = tuple[Row, Row]
+
+
+class LeakError(ClapError):
+    """A sound, or two cuts of one recording, on both sides of an evaluation."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """The first row on either side that share `what`; `kind` is recording, file or content."""
+
+    kind: str
+    what: str
+    learned: Row
+    evaluated: Row
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDisk:
+    """Who a file is, whatever its paths: device and number, or the path where it is missing."""
+
+    identity: Hashable
+    size: int
+
+
+def refuse_leaks(
+    rows: Iterable[Row],
+    learning: Collection[str] | None = None,
+    evaluation: Collection[str] | None = None,
+) -> None:
+    """Raises LeakError when find_leaks finds any."""
+    leaks = find_leaks(rows, learning, evaluation)
+    if not leaks:
+        return
+    lines = [f"  {_describe(leak)}" for leak in leaks[:SHOWN]]
+    if len(leaks) > SHOWN:
+        lines.append(f"  and {len(leaks) - SHOWN} more")
+    raise LeakError(
+        f"{len(leaks)} sounds stand both in what is learned and in what is evaluated:\n"
+        + "\n".join(lines)
+        + "\nGive all rows of a sound, and of a recording, the same split, or take those of one "
+        "side out of the manifest."
+    )
+
+
+def find_leaks(
+    rows: Iterable[Row],
+    learning: Collection[str] | None = None,
+    evaluation: Collection[str] | None = None,
+) -> list[Leak]:
+    """Recordings, files and contents that stand in a split of `learning` and one of `evaluation`.
+
+    None means: train and every fold are learned from, valid, test and every fold evaluated on.
+    Files are the same when they are one file on disk, contents when they are equal byte for
+    byte; missing and empty files have no content. Only files with a like-sized one on the other
+    side are read, and of those whose middles differ, no more than that. Raises LeakError for a
+    file that cannot be read.
+    """
+    rows = list(rows)
+    learned = [row for row in rows if _chosen(row.split, learning, ("train",))]
+    evaluated = [row for row in rows if _chosen(row.split, evaluation, ("valid", "test"))]
+    if not learned or not evaluated:
+        return []
+    files = list({row.file: None for side in (learned, evaluated) for row in side})
+    disk = dict(zip(files, each_file(_on_disk, files), strict=True))
+    checks: list[tuple[str, Mapping[Hashable, Pair]]] = [
+        ("recording", _meetings(learned, evaluated, lambda row: row.recording)),
+        ("file", _meetings(learned, evaluated, lambda row: disk[row.file].identity)),
+        ("content", _same_content(learned, evaluated, disk)),
+    ]
+    return list(_once(checks))
+
+
+def _chosen(split: str, wanted: Collection[str] | None, usual: Collection[str]) -> bool:
+    return split in wanted if wanted is not None else split in usual or is_fold(split)
+
+
+def _meetings(
+    learned: Iterable[Row], evaluated: Iterable[Row], key: Callable[[Row], Hashable]
+) -> dict[Hashable, Pair]:
+    """For every key on both sides, in different splits, the first row of each side."""
+    held: dict[Hashable, dict[str, Row]] = {}
+    for row in evaluated:
+        if of_row := key(row):
+            held.setdefault(of_row, {}).setdefault(row.split, row)
+    met: dict[Hashable, Pair] = {}
+    for row in learned:
+        of_row = key(row)
+        if of_row in met or of_row not in held:
+            continue
+        others = (other for split, other in held[of_row].items() if split != row.split)
+        if other := next(others, None):
+            met[of_row] = (row, other)
+    return met
+
+
+def _same_content(
+    learned: Sequence[Row], evaluated: Sequence[Row], disk: Mapping[Path, _OnDisk]
+) -> dict[Hashable, Pair]:
+    """Meetings by content: by size, then by size and middle, then by all that is in the file."""
+    sides: Sequence[Sequence[Row]] = (learned, evaluated)
+    keys: Mapping[Path, Hashable] = {file: found.size for file, found in disk.items()}
+    for length in (GLIMPSE, None):
+        sides = _meeting(sides, keys)
+        files = list({row.file: None for side in sides for row in side})
+        digests = each_file(partial(_digest, disk, length), files)
+        keys = dict(zip(files, digests, strict=True))
+    return _meetings(sides[0], sides[1], lambda row: keys[row.file])
+
+
+def _meeting(
+    sides: Sequence[Sequence[Row]], keys: Mapping[Path, Hashable]
+) -> Sequence[Sequence[Row]]:
+    met = _meetings(sides[0], sides[1], lambda row: keys[row.file])
+    return [[row for row in side if keys[row.file] in met] for side in sides]
+
+
+def _digest(disk: Mapping[Path, _OnDisk], length: int | None, file: Path) -> Hashable:
+    size = disk[file].size
+    try:
+        with file.open("rb") as opened:
+            if length is None:
+                return hashlib.file_digest(opened, "sha256").digest()
+            # Beginnings are alike: headers, and the silence before the sound.
+            opened.seek(max(0, size - length) // 2)
+            return size, hashlib.sha256(opened.read(length)).digest()
+    except OSError as error:
+        raise LeakError(f"cannot read {file} to compare it with others: {error}") from error
+
+
+def _on_disk(file: Path) -> _OnDisk:
+    try:
+        stat = file.stat()
+    except OSError:
+        # Without following links, which would ask the disk again about every folder above.
+        return _OnDisk(os.path.abspath(file), 0)  # noqa: PTH100
+    return _OnDisk((stat.st_dev, stat.st_ino), stat.st_size)
+
+
+def _once(checks: Iterable[tuple[str, Mapping[Hashable, Pair]]]) -> Iterator[Leak]:
+    """Leaks in the order of the checks; a pair of files only once."""
+    seen = set()
+    for kind, met in checks:
+        for of_rows, (learned, evaluated) in met.items():
+            if (learned.file, evaluated.file) not in seen:
+                seen.add((learned.file, evaluated.file))
+                what = str(of_rows) if kind == "recording" else learned.file.name
+                yield Leak(kind, what, learned, evaluated)
+
+
+def _describe(leak: Leak) -> str:
+    sides = [
+        f"{f'line {row.line}, ' if row.line else ''}{row.file} ({row.split})"
+        for row in (leak.learned, leak.evaluated)
+    ]
+    same = f"recording {leak.what!r}" if leak.kind == "recording" else leak.kind
+    return f"same {same}: {sides[0]} and {sides[1]}"
