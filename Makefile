@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 PORT ?= 8000
+DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test check train-mini clean
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## install the project and its development tools into .venv
 
@@ -26,6 +27,11 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 
 test: $(STAMP)  ## run the tests (CPU, no network)
 	$(BIN)/pytest -q
+
+train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/best
+	$(BIN)/m2d-clap train $(DATA) --out runs/mini --without-licence NC --procedural 8 --threads 2 --every 10 \
+	  --zero-shot-where source=ESC
+	$(BIN)/m2d-clap evaluate $(DATA) --checkpoint runs/mini/best --split valid --zero-shot-where source=ESC
 
 check: $(STAMP)  ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

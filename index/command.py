@@ -3,7 +3,7 @@
 import json
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.table import Table
 from m2d_clap.index import build
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.store import Hit, Index
-from m2d_clap.model import Checkpoint, bundled
+from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
 
@@ -29,14 +29,19 @@ def index(
     library: Annotated[Path, typer.Argument(help="the folder of sounds")],
     out: Annotated[Path, typer.Option("--out", help="the index folder to write")],
     checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
+    precision: Annotated[str, typer.Option(help="float32 | bfloat16")] = "float32",
     batch_seconds: Annotated[
         float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
     ] = build.BATCH_SECONDS,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
+    if precision not in get_args(Precision):
+        raise typer.BadParameter("--precision is float32 or bfloat16")
     try:
-        report = _index(library, out, checkpoint or bundled(), batch_seconds)
+        report = _index(
+            library, out, checkpoint or bundled(), batch_seconds, cast(Precision, precision)
+        )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -47,8 +52,12 @@ def index(
         _print(report, library, out)
 
 
-def _index(library: Path, out: Path, checkpoint: Path, batch_seconds: float) -> build.Report:
+def _index(
+    library: Path, out: Path, checkpoint: Path, batch_seconds: float, precision: Precision
+) -> build.Report:
     model = Checkpoint.load(checkpoint)
+    clap = model.clap()
+    clap.precision = precision
     columns = (
         TextColumn("indexing"),
         BarColumn(),
@@ -64,7 +73,7 @@ def _index(library: Path, out: Path, checkpoint: Path, batch_seconds: float) -> 
             bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
 
         return build.build_index(
-            library, out, checkpoint, model.fingerprint, model.clap(), show, batch_seconds
+            library, out, checkpoint, model.fingerprint, clap, show, batch_seconds
         )
 
 
