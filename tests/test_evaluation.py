@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,15 @@ CONFIG = ClapConfig(
     projector=ProjectorConfig("mlp", 384, 16),
     text=TextConfig("minilm", max_tokens=64),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Such small steps only wait for one another's threads on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +238,20 @@ def test_a_head_that_knows_the_classes_tags_by_itself(stacked: bool, files: list
     precision = (ranked.cumsum() / np.arange(1, 9))[ranked].mean()
     assert found.per_class["Bark"] == pytest.approx(precision)
     assert found.mean_ap == pytest.approx(np.mean(list(found.per_class.values())))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["gtzan", "fsd50k", "audiocaps"])
+def test_a_gpu_gives_the_same_scores(name: str, files: list[Path]) -> None:
+    dataset = dataclasses.replace(DATASETS[name], seconds=0.2)
+    question = Question(rows_for(dataset, files), dataset)
+    slow, fast = (
+        lines(ask(random_clap(CONFIG, 0).to(device), question, dataset.protocols, QUICK))
+        for device in ("cpu", "cuda")
+    )
+    for there, here in zip(slow, fast, strict=True):
+        assert here.value == pytest.approx(there.value, abs=0.13)  # one clip of eight
 
 
 def test_no_row_in_the_split_is_an_error_that_names_the_splits(

@@ -17,15 +17,16 @@ from m2d_clap.model.errors import ClapError
 from m2d_clap.training import distributed
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import class_names, class_table
-from m2d_clap.training.data import load_log_mels
 from m2d_clap.training.evaluation.command import evaluate
 from m2d_clap.training.inherit import text_weights
 from m2d_clap.training.layouts import command as layouts
 from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.loop import Trainer, TrainingSet
-from m2d_clap.training.manifest import Row, check_files, read_manifest
+from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
+from m2d_clap.training.prepare import prepare
 from m2d_clap.training.procedural import procedural_rows
 from m2d_clap.training.run import Status, run
+from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import STAGES, Stage
 from m2d_clap.training.validation import by_labels, by_retrieval
 
@@ -34,6 +35,7 @@ CACHE = Path("runs/cache")
 
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
+    app.command()(prepare)
     app.command()(train)
     app.command()(evaluate)
     layouts.register(app)
@@ -93,7 +95,7 @@ def train(
     )
     on = _device(device)
     distributed.join("nccl" if on.startswith("cuda") else "gloo")
-    rows = _licensed(read_manifest(manifest), without_licence or [])
+    rows = licensed(read_manifest(manifest), without_licence or [])
     check_files(rows)
     refuse_leaks(rows)
     learning = [row for row in rows if row.split == "train"]
@@ -174,10 +176,6 @@ def _list(as_json: bool) -> None:
         return
     for stage in STAGES.values():
         typer.echo(f"{stage.name}: {stage.epochs} epochs, batch {stage.batch}, {stage.model.name}")
-
-
-def _licensed(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
-    return [r for r in rows if not any(w in r.columns.get("licence", "") for w in words)]
 
 
 def _where(condition: str | None) -> Callable[[Row], bool]:

@@ -1,60 +1,11 @@
-"""Sounds as log-mels in memory, and batches of them that depend on seed and step alone."""
+"""Batches of sounds that depend on seed and step alone."""
 
-import hashlib
-import json
 import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from m2d_clap.model.audio import read_audio
-from m2d_clap.model.config import FrontEndConfig
-from m2d_clap.model.mel import log_mel
-from m2d_clap.training.manifest import Row
-
-
-def load_log_mels(
-    rows: Sequence[Row],
-    front_end: FrontEndConfig,
-    cache: Path,
-    progress: Callable[[int], None] = lambda _: None,
-) -> list[Tensor]:
-    """Raw log-mels (mels, frames) float16, one a row, from `cache` where they are there already.
-
-    The cache is keyed by front end and every file's path, size and time.
-    """
-    stats = [row.file.stat() for row in rows]
-    identity = [
-        asdict(front_end),
-        [(str(r.file), s.st_size, s.st_mtime_ns) for r, s in zip(rows, stats, strict=True)],
-    ]
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    file = cache / f"log-mels-{key}.safetensors"
-    if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-
-        def compute(row: Row) -> Tensor:
-            waveform = read_audio(row.file, front_end.sample_rate)
-            samples = torch.from_numpy(waveform.samples).unsqueeze(0)
-            return log_mel(samples, front_end)[0, 0].half()
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = {}
-            for number, tensor in enumerate(pool.map(compute, rows)):
-                found[f"{number:07d}"] = tensor.contiguous()
-                progress(number + 1)
-        aside = file.with_suffix(".part")
-        save_file(found, aside)
-        aside.replace(file)
-    stored = load_file(file)
-    return [stored[f"{number:07d}"] for number in range(len(rows))]
 
 
 @dataclass(frozen=True)

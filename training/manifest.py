@@ -222,6 +222,11 @@ def _seen_from(folder: Path, parent: Path) -> str:
         return str(parent)
 
 
+def licensed(rows: Iterable[Row], without: Sequence[str]) -> list[Row]:
+    """The rows whose licence column holds none of these words, such as NC."""
+    return [r for r in rows if not any(w in r.columns.get("licence", "") for w in without)]
+
+
 def each_file(work: Callable[[Path], Found], files: Sequence[Path]) -> list[Found]:
     """[work(file) for file in files], in threads: a disk answers many questions at once."""
     # Parts, since a task a file would cost more than asking for it.

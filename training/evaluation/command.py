@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, bundled
-from m2d_clap.training.data import load_log_mels
 from m2d_clap.training.evaluate import Evaluation
 from m2d_clap.training.evaluate import evaluate as own_measure
 from m2d_clap.training.evaluation.datasets import DATASETS, Protocol, find_dataset, own_dataset
@@ -22,6 +21,7 @@ from m2d_clap.training.evaluation.protocols import Question, Scores, ask
 from m2d_clap.training.evaluation.report import own_lines, table, values
 from m2d_clap.training.evaluation.truth import class_names
 from m2d_clap.training.manifest import Row, read_manifest
+from m2d_clap.training.shards import load_log_mels
 
 CACHE = Path("runs/cache")
 

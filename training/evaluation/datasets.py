@@ -132,7 +132,7 @@ _KNOWN = (
     Dataset("surge", "Surge", _ONE, 4.0, _HEAD, published=_linear(41.1, 42.4, 14.8)),
     Dataset("fsd50k", "FSD50K", _MANY, 7.6358, _MULTI),
     Dataset("audioset", "AudioSet", _MANY, 10.0, _MULTI, class_name=display_name, published=_TAGS),
-    # Retrieval hears whole clips; the seconds are those of EVAR's other uses of the same sounds.
+    # Retrieval hears whole clips: here the seconds only say how long these are at most.
     Dataset(
         "audiocaps",
         "AudioCaps",

@@ -74,16 +74,17 @@ def linear_evaluation(
     rounds = parts(labelled, dataset, split)
     rows = labelled.rows
     tested = from_start(rows, dataset.seconds)
-    learned = at_random(rows, dataset.seconds, CROP_SEED)
-    if not dataset.folds:
-        learned = [
-            t if r.split == split else c for r, t, c in zip(rows, tested, learned, strict=True)
-        ]
-        tested = learned
-    embedded = listener.embed([*learned, *tested]).features
+    cropped = at_random(rows, dataset.seconds, CROP_SEED)
+    if dataset.folds:
+        both = listener.embed([*cropped, *tested]).features
+        learned, heard = both[: len(rows)], both[len(rows) :]
+    else:
+        pairs = zip(rows, tested, cropped, strict=True)
+        used = [whole if row.split == split else crop for row, whole, crop in pairs]
+        learned = heard = listener.embed(used).features
     return score_heads(
-        embedded[: len(rows)],
-        embedded[len(rows) :],
+        learned,
+        heard,
         torch.from_numpy(labelled.targets),
         rounds,
         one_label=dataset.task == "single-label",

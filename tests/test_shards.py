@@ -1,0 +1,108 @@
+"""Sounds are prepared once, in parts that a stop cannot hurt and damage cannot hide in."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import wavfile
+from typer.testing import CliRunner
+
+from m2d_clap.model import read_audio
+from m2d_clap.model.config import FrontEndConfig
+from m2d_clap.model.errors import AudioError
+from m2d_clap.model.mel import log_mel
+from m2d_clap.service.cli import build
+from m2d_clap.training import shards
+from m2d_clap.training.manifest import Row
+from m2d_clap.training.shards import ShardError, load_log_mels, verify
+
+FRONT_END = FrontEndConfig()
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+    monkeypatch.setattr(shards, "SHARD_ROWS", 2)
+    made = []
+    for number in range(5):
+        file = tmp_path / f"{number}.wav"
+        noise = np.random.default_rng(number).normal(0, 1000, 4000 + 500 * number)
+        wavfile.write(file, 16000, noise.astype(np.int16))
+        made.append(Row(file, ("noise",), "noise", "train", {}))
+    return made
+
+
+def test_log_mels_come_back_as_they_were_computed(rows: list[Row], tmp_path: Path) -> None:
+    seen: list[int] = []
+    found = load_log_mels(rows, FRONT_END, tmp_path / "cache", seen.append)
+    assert seen[-1] == 5 and seen == sorted(seen)
+    for row, sound in zip(rows, found, strict=True):
+        samples = torch.from_numpy(read_audio(row.file, 16000).samples)
+        assert torch.equal(sound, log_mel(samples[None], FRONT_END)[0, 0].half())
+    assert verify(rows, FRONT_END, tmp_path / "cache") == 3
+
+
+def test_a_stopped_preparation_keeps_what_was_done(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(done: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_log_mels(rows, FRONT_END, tmp_path / "cache", stop)
+    kept = list((tmp_path / "cache").glob("*.safetensors"))
+    read: list[Path] = []
+
+    def counted(file: Path, rate: int) -> object:
+        read.append(file)
+        return read_audio(file, rate)
+
+    monkeypatch.setattr(shards, "read_audio", counted)
+    load_log_mels(rows, FRONT_END, tmp_path / "cache")
+    assert len(kept) >= 1
+    assert rows[0].file not in read and rows[4].file in read
+
+
+def test_a_changed_file_is_heard_again_and_its_shard_only(rows: list[Row], tmp_path: Path) -> None:
+    load_log_mels(rows, FRONT_END, tmp_path / "cache")
+    before = set((tmp_path / "cache").glob("*.safetensors"))
+    wavfile.write(rows[3].file, 16000, np.zeros(9000, np.int16))
+    assert load_log_mels(rows, FRONT_END, tmp_path / "cache")[3].shape == (80, 57)
+    assert len(set((tmp_path / "cache").glob("*.safetensors")) - before) == 1
+
+
+def test_damage_is_found_and_named(rows: list[Row], tmp_path: Path) -> None:
+    load_log_mels(rows, FRONT_END, tmp_path / "cache")
+    shard = min((tmp_path / "cache").glob("*.safetensors"))
+    data = bytearray(shard.read_bytes())
+    data[-10] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ShardError, match=shard.name):
+        verify(rows, FRONT_END, tmp_path / "cache")
+    shard.write_bytes(data[:20])
+    with pytest.raises(ShardError, match="damaged"):
+        load_log_mels(rows, FRONT_END, tmp_path / "cache")
+
+
+def test_a_broken_sound_is_named(rows: list[Row], tmp_path: Path) -> None:
+    rows[2].file.write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"2\.wav"):
+        load_log_mels(rows, FRONT_END, tmp_path / "cache")
+
+
+def test_the_command_prepares_and_checks(rows: list[Row], tmp_path: Path) -> None:
+    lines = [f"{row.file.name},some noise,noise,train" for row in rows[:4]]
+    lines += [f"{rows[4].file.name},more noise,noise,valid"]
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("\n".join(["file,caption,label,split", *lines]))
+    words = ["prepare", str(manifest), str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(build(), words)
+    assert result.exit_code == 0, result.exception
+    assert json.loads(result.stdout) == {
+        "sounds": 5,
+        "shards": 3,
+        "cache": str(tmp_path / "out"),
+    }
+    assert list((tmp_path / "out").glob("captions-*"))
