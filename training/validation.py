@@ -12,7 +12,7 @@ from m2d_clap.model.clap import Clap
 from m2d_clap.model.mel import normalise
 from m2d_clap.training.evaluate import CLIPS_AT_ONCE, evaluate
 from m2d_clap.training.manifest import Row
-from m2d_clap.training.metrics import retrieval
+from m2d_clap.training.metrics import mean_average_precision
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "o
         if kind == "one":
             accuracy = float(truth[np.arange(len(truth)), logits.argmax(axis=1)].mean())
             return Score("accuracy", accuracy, {"accuracy": accuracy})
-        occurs = truth.any(axis=0)
-        mean_ap = retrieval(logits.T[occurs], truth.T[occurs]).mean_ap
+        mean_ap = mean_average_precision(logits, truth)
         return Score("label mAP", mean_ap, {"label_mean_ap": mean_ap})
 
     return score
