@@ -10,7 +10,6 @@ from rich.table import Table
 
 from m2d_clap.model import Checkpoint, bundled, read_audio
 from m2d_clap.model.errors import AudioError, ClapError
-from m2d_clap.service import demonstration
 from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.server import bind, is_loopback, run, url
@@ -98,6 +97,8 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="print and end")] = False,
 ) -> None:
     """Make a demonstration library, index it, serve it, and show a few queries."""
+    from m2d_clap.service import demonstration  # its sounds take a second to import
+
     demonstration.run(library, folder, host, port, once)
 
 

@@ -24,7 +24,6 @@ from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
 from m2d_clap.training.prepare import prepare
-from m2d_clap.training.procedural import procedural_rows
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import STAGES, Stage
@@ -103,6 +102,8 @@ def train(
     if not learning:
         raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
     if procedural:
+        from m2d_clap.training.procedural import procedural_rows  # a second to import
+
         learning += procedural_rows(cache, procedural, recipe.model.front_end.sample_rate)
     first = Checkpoint.load(parent) if parent is not None else None
     settings = {
