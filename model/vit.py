@@ -26,7 +26,12 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        if x.requires_grad and x.device.type == "cpu":
+            # The fused kernel's backward pass is slower there than its parts'.
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            attended = scores.softmax(dim=-1).to(v.dtype) @ v
+        else:
+            attended = F.scaled_dot_product_attention(q, k, v)
         out: Tensor = self.proj(attended.transpose(1, 2).reshape(batch, tokens, width))
         return out
 

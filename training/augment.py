@@ -12,18 +12,23 @@ from m2d_clap.training.mixing import mix_log_mels
 
 _FLOOR = float(np.log(EPSILON))
 _DECIBEL = float(np.log(10) / 10)  # of power, in natural logarithms
+_KNOTS = 6  # of a random equaliser's curve over the mel bands
+_BELOW_PEAK = (15.0, 60.0)  # dB, of a background
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How much of each; zeros leave the sounds alone.
 
-    gain_db: loudness, ± dB. stretch: time, up to this factor either way. shift: pitch, ± mel bands.
-    mask_mels, mask_frames: SpecAugment, widest band and largest share of time. mixed: share of
-    sounds mixed with another one.
+    gain_db: loudness, ± dB. filter_db: standard deviation of a smooth random equaliser, as other
+    microphones and rooms would give. noisy: share of sounds that get a steady background.
+    stretch: time, up to this factor either way. shift: pitch, ± mel bands. mask_mels, mask_frames:
+    SpecAugment, widest band and largest share of time. mixed: share of sounds mixed with another.
     """
 
     gain_db: float = 0.0
+    filter_db: float = 0.0
+    noisy: float = 0.0
     stretch: float = 1.0
     shift: int = 0
     mask_mels: int = 0
@@ -42,13 +47,18 @@ def stretched(sound: Tensor, frames: int) -> Tensor:
 
 
 def varied(sounds: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    """Gain, pitch shift and masks, drawn for each of (batch, mels, frames)."""
+    """Pitch shift, equaliser, background, gain and masks, drawn for each of (batch, mels, frames)."""
     batch, mels, frames = sounds.shape
     out = sounds
     if augmentation.shift:
         moves = torch.from_numpy(rng.integers(-augmentation.shift, augmentation.shift + 1, batch))
         bands = (torch.arange(mels) - moves[:, None]).clamp(0, mels - 1)
         out = out.gather(1, bands.unsqueeze(-1).expand(-1, -1, frames))
+    if augmentation.filter_db:
+        curves = _curves(batch, mels, rng) * augmentation.filter_db * _DECIBEL
+        out = (out + curves.unsqueeze(-1)).clamp_min(_FLOOR)
+    if augmentation.noisy:
+        out = _in_noise(out, augmentation.noisy, rng)
     if augmentation.gain_db:
         gains = rng.uniform(-augmentation.gain_db, augmentation.gain_db, (batch, 1, 1)) * _DECIBEL
         out = (out + torch.from_numpy(gains.astype(np.float32))).clamp_min(_FLOOR)
@@ -78,6 +88,23 @@ def mixtures(
         for sound, other, weight in zip(sounds, partner, own, strict=True)
     ]
     return torch.stack(mixed), partner, own
+
+
+def _curves(batch: int, mels: int, rng: np.random.Generator) -> Tensor:
+    """(batch, mels) float32 smooth curves, unit variance at their knots."""
+    knots = torch.from_numpy(rng.standard_normal((batch, 1, _KNOTS)).astype(np.float32))
+    return F.interpolate(knots, size=mels, mode="linear", align_corners=True)[:, 0]
+
+
+def _in_noise(sounds: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Adds a steady background of random colour to a share of (batch, mels, frames)."""
+    batch, mels, _ = sounds.shape
+    below = torch.from_numpy(rng.uniform(*_BELOW_PEAK, batch).astype(np.float32)) * _DECIBEL
+    level = sounds.amax(dim=(1, 2)) - below
+    colour = _curves(batch, mels, rng) * 6 * _DECIBEL
+    noise = level[:, None, None] + colour.unsqueeze(-1)
+    chosen = torch.from_numpy(rng.uniform(size=batch) < share)
+    return torch.where(chosen[:, None, None], torch.logaddexp(sounds, noise), sounds)
 
 
 def _stretches(size: int, widths: np.ndarray, rng: np.random.Generator) -> Tensor:

@@ -14,6 +14,9 @@ from m2d_clap.model.config import TextConfig
 from m2d_clap.model.text_encoder import load_text_encoder
 from m2d_clap.training.manifest import Row
 
+LABEL = -1
+"""The last wording is the label alone."""
+
 
 @torch.inference_mode()
 def sentence_embeddings(
@@ -49,11 +52,20 @@ class CaptionBank:
     groups: tuple[Tensor, ...]
     of_sound: tuple[tuple[int, ...], ...]
 
-    def truth(self, captions: Tensor, wording: int) -> Tensor:
-        """captions (batch,) → (batch, captions) float32, shared among those that read the same."""
-        group = self.groups[wording]
-        same = (group[captions][:, None] == group[None, :]).float()
-        return same / same.sum(dim=1, keepdim=True)
+    def truth(self, captions: Tensor, wording: int, by_label: float = 0.0) -> Tensor:
+        """captions (batch,) → (batch, captions) float32, shared among those that read the same.
+
+        by_label: the part of it that is shared among all captions of the same label instead.
+        """
+        own = _shared(self.groups[wording], captions)
+        if not by_label:
+            return own
+        return (1 - by_label) * own + by_label * _shared(self.groups[LABEL], captions)
+
+
+def _shared(group: Tensor, captions: Tensor) -> Tensor:
+    same = (group[captions][:, None] == group[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
 
 
 def caption_bank(

@@ -16,7 +16,7 @@ from m2d_clap.model.mel import normalise
 from m2d_clap.model.text_encoder import Tokens
 from m2d_clap.training import distributed
 from m2d_clap.training.augment import mixtures, stretched, varied
-from m2d_clap.training.captions import CaptionBank
+from m2d_clap.training.captions import LABEL, CaptionBank
 from m2d_clap.training.data import Batch, Plan, crop
 from m2d_clap.training.inherit import inherit, initialised
 from m2d_clap.training.lars import Lars
@@ -85,6 +85,8 @@ class Trainer(nn.Module):
         lengths = tuple(max(1, s.shape[1] // columns) for s in data.sounds)
         most = stage.frames // columns
         weights = data.weights
+        if stage.balance:
+            weights = _balanced(data.bank, weights or (1.0,) * len(lengths), stage.balance)
         if stage.visits:
             each = weights or (1.0,) * len(lengths)
             weights = tuple(w * stage.visits / sum(each) for w in each)
@@ -173,7 +175,7 @@ class Trainer(nn.Module):
         if stage.contrast == "pairs":
             return replace(examples, sentences=bank.wordings[0][captions].to(device))
         wording = int(rng.integers(len(bank.wordings)))
-        truth = _mixed(bank.truth(captions, wording), partner, own)
+        truth = _mixed(bank.truth(captions, wording, stage.by_label), partner, own)
         return replace(
             examples, sentences=bank.wordings[wording].to(device), truth=truth.to(device)
         )
@@ -238,6 +240,14 @@ class Trainer(nn.Module):
 
 def _moves(name: str, stage: Stage) -> bool:
     return name.startswith(stage.learns) and not name.endswith("pos_embed")
+
+
+def _balanced(bank: CaptionBank, weights: Sequence[float], power: float) -> tuple[float, ...]:
+    """Visits of sounds whose label has n sounds, weighted by n^-power; as many in all."""
+    labels = [int(bank.groups[LABEL][captions[0]]) for captions in bank.of_sound]
+    count = np.bincount(labels)[labels]
+    drawn = np.asarray(weights) * count**-power
+    return tuple((drawn * sum(weights) / drawn.sum()).tolist())
 
 
 def _mixed(truth: Tensor, partner: Tensor, own: Tensor) -> Tensor:

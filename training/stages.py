@@ -38,6 +38,8 @@ class Stage:
     come from the parent. scale: where the contrast's temperature starts, None for the parent's.
     contrast: "pairs" is the papers' InfoNCE over the batch; "bank" counts equal captions as equal
     and takes every caption of the training part as a negative, for small sets with few captions.
+    by_label: share of the bank's truth that all captions of a sound's label have in common.
+    balance: sounds of a label with n of them are visited in proportion to n^-balance.
     labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
     (LARS: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
     averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
@@ -59,6 +61,8 @@ class Stage:
     fresh: tuple[str, ...] = ()
     scale: float | None = None
     contrast: Literal["pairs", "bank"] = "pairs"
+    by_label: float = 0.0
+    balance: float = 0.0
     labels: Literal["many", "one"] = "many"
     optimiser: Literal["adamw", "lars"] = "adamw"
     visits: int = 0
@@ -166,23 +170,32 @@ STAGE_1_MINI = Stage(
         name="m2d-clap-mini",
         licence="Apache-2.0",
         front_end=FrontEndConfig(mean=-8.97, std=4.75),
-        encoder=EncoderConfig(frames=608, width=192, depth=6, heads=3),
+        encoder=EncoderConfig(frames=320, width=192, depth=6, heads=3),
         projector=ProjectorConfig("mlp", dim=384, hidden=384),
         text=TextConfig("minilm", max_tokens=256),
     ),
     predictor=PredictorConfig(width=96, depth=2, heads=3),
     contrast="bank",
+    by_label=0.3,
+    balance=0.4,
     losses=Losses(m2d=1.0, contrast=1.0),
     masking=Masking("random", 0.5),
     frames=320,
-    epochs=130,
+    epochs=200,
     warm_up=5,
     batch=128,
     base_rate=1.2e-3,
     ema=(0.99, 0.999),
     polyak=0.998,
     augmentation=Augmentation(
-        gain_db=6, stretch=1.2, shift=2, mask_mels=12, mask_frames=0.2, mixed=0.35
+        gain_db=10,
+        filter_db=3,
+        noisy=0.3,
+        stretch=1.2,
+        shift=2,
+        mask_mels=12,
+        mask_frames=0.2,
+        mixed=0.4,
     ),
 )
 STAGE_1_1_MINI = replace(
