@@ -127,6 +127,11 @@ class Checkpoint:
         return checkpoint
 
 
+def is_checkpoint(place: Path) -> bool:
+    """Whether a checkpoint lies there, whole or not."""
+    return (place / CONFIG_FILE).is_file()
+
+
 def bundled() -> Path:
     """The folder of `m2d-clap-mini`, the checkpoint that comes with the package."""
     return Path(__file__).parent / "mini"

@@ -11,6 +11,7 @@ from torch import Tensor
 from m2d_clap.model.config import FrontEndConfig
 
 EPSILON = 1.1920929e-07  # float32's machine epsilon, inside the logarithm
+SILENCE = float(np.log(EPSILON))  # the raw log-mel of zero samples
 
 
 def log_mel(waveform: Tensor, config: FrontEndConfig) -> Tensor:

@@ -16,7 +16,7 @@ from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import ClapError
 from m2d_clap.training import distributed
 from m2d_clap.training.captions import caption_bank
-from m2d_clap.training.classes import class_names, class_table
+from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import evaluate
 from m2d_clap.training.inherit import text_weights
 from m2d_clap.training.layouts import command as layouts
@@ -163,6 +163,8 @@ def _training_set(
         return TrainingSet(sounds, bank, weights)
     names = class_names(rows)
     table = class_table(rows, names, stage.labels == "one")
+    if stage.visits:
+        weights = balanced_weights(table, weights)
     return TrainingSet(sounds, bank, weights, table, names)
 
 

@@ -259,6 +259,8 @@ def _optimiser(stage: Stage, named: list[tuple[str, nn.Parameter]]) -> torch.opt
     groups = parameter_groups(named, stage.weight_decay)
     if stage.optimiser == "lars":
         return Lars(groups)
+    if stage.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9)
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95))
 
 

@@ -41,7 +41,7 @@ class Stage:
     by_label: share of the bank's truth that all captions of a sound's label have in common.
     balance: sounds of a label with n of them are visited in proportion to n^-balance.
     labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
-    (LARS: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
+    (LARS, SGD: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
     averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
     target encoder.
     """
@@ -64,7 +64,7 @@ class Stage:
     by_label: float = 0.0
     balance: float = 0.0
     labels: Literal["many", "one"] = "many"
-    optimiser: Literal["adamw", "lars"] = "adamw"
+    optimiser: Literal["adamw", "lars", "sgd"] = "adamw"
     visits: int = 0
     ema: tuple[float, float] = (0.99995, 0.99999)
     weight_decay: float = 0.05
@@ -75,7 +75,7 @@ class Stage:
     @property
     def rate(self) -> float:
         """Peak learning rate."""
-        return self.base_rate if self.optimiser == "lars" else self.base_rate * self.batch / 256
+        return self.base_rate * (self.batch / 256 if self.optimiser == "adamw" else 1)
 
     @property
     def learns_text(self) -> bool:

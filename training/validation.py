@@ -48,7 +48,7 @@ def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "o
     truth = labels.numpy() > 0
 
     def score(clap: Clap) -> Score:
-        logits = _logits(clap, sounds).numpy()
+        logits = head_logits(clap, sounds).numpy()
         if kind == "one":
             accuracy = float(truth[np.arange(len(truth)), logits.argmax(axis=1)].mean())
             return Score("accuracy", accuracy, {"accuracy": accuracy})
@@ -59,8 +59,8 @@ def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "o
 
 
 @torch.inference_mode()
-def _logits(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
-    """(sounds, classes) of whole sounds, from their raw log-mels (mels, frames)."""
+def head_logits(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
+    """(sounds, classes) float32 on the CPU, of whole sounds from their raw log-mels (mels, frames)."""
     front_end = clap.config.front_end
     parts = []
     for start in range(0, len(sounds), CLIPS_AT_ONCE):

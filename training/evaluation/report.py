@@ -51,6 +51,14 @@ def lines(scores: Scores) -> list[Line]:
         found.append(
             Line(Protocol.LINEAR, NAMES[r.metric], r.mean, r.n, half_width=r.half_width, note=note)
         )
+    if (f := scores.fine_tune) is not None:
+        note = f"{f.classes} classes, {f.train} clips trained on for {f.epochs} epochs"
+        note += f", {f.folds} folds" if f.folds else ""
+        note += f", seed{'s' if len(f.seeds) > 1 else ''} {', '.join(map(str, f.seeds))}"
+        metric = NAMES[f.metric]
+        found.append(
+            Line(Protocol.FINE_TUNE, metric, f.mean, f.n, half_width=f.half_width, note=note)
+        )
     if (t := scores.tagging) is not None:
         note = f"{t.classes} classes, by " + ("the head" if t.source == "head" else "prompts")
         found.append(
