@@ -55,7 +55,7 @@ def varied(sounds: Tensor, augmentation: Augmentation, rng: np.random.Generator)
         out = out.gather(1, bands.unsqueeze(-1).expand(-1, -1, frames))
     if augmentation.filter_db:
         curves = _curves(batch, mels, rng) * augmentation.filter_db * _DECIBEL
-        out = (out + curves.unsqueeze(-1)).clamp_min(_FLOOR)
+        out = (out + curves.unsqueeze(-1)).clamp_min(SILENCE)
     if augmentation.noisy:
         out = _in_noise(out, augmentation.noisy, rng)
     if augmentation.gain_db:
