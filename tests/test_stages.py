@@ -15,11 +15,18 @@ from scipy.io import wavfile
 from typer.testing import CliRunner
 
 from m2d_clap.model import Checkpoint, Clap
-from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.model.config import (
+    ClapConfig,
+    EncoderConfig,
+    FrontEndConfig,
+    ProjectorConfig,
+    TextConfig,
+)
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service.cli import build
-from m2d_clap.training.captions import CaptionBank
+from m2d_clap.training.captions import CaptionBank, caption_bank
 from m2d_clap.training.classes import LabelError, class_names, class_table
+from m2d_clap.training.inherit import following
 from m2d_clap.training.lars import Lars
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.m2d import PredictorConfig
@@ -149,6 +156,33 @@ def test_a_stage_without_its_parent_or_with_a_strange_one_says_so(tmp_path: Path
     other = dataclasses.replace(small("1").model, encoder=EncoderConfig(64, 16, 16, 32, 1, 2))
     with pytest.raises(CheckpointError, match="no parent for stage"):
         Trainer(small("2"), data(8), 0, "cpu", Checkpoint.of(Clap(other)))
+
+
+def test_a_stage_hears_as_its_parent_and_keeps_its_licence_and_what_it_does_not_train() -> None:
+    heard = FrontEndConfig(mean=-7.26178, std=4.35115)
+    published = dataclasses.replace(small("2.1").model, front_end=heard, licence="non-commercial")
+    again = following(small("2.1"), published)
+    assert (again.model.front_end, again.model.licence) == (heard, "non-commercial")
+    assert again.model.text == small("2.1").model.text
+    tagger = following(small("1.1"), published)
+    assert (tagger.model.text, tagger.model.projector) == (published.text, published.projector)
+    assert following(small("1"), published) == small("1")
+    parent = Checkpoint.of(Clap(published))
+    trainer = Trainer(tagger, data(8), 0, "cpu", parent)
+    for _ in range(2):  # the first step of a warm-up has rate 0
+        trainer.advance()
+    made = Checkpoint.of(trainer.polyak)
+    assert torch.equal(made.weights["logit_scale"], parent.weights["logit_scale"])
+    assert not moved(parent, made, "text.") and moved(parent, made, "audio.backbone.")
+    assert made.config.front_end == heard
+
+
+def test_pairs_embed_the_captions_and_a_bank_all_its_wordings(tmp_path: Path) -> None:
+    rows = [Row(Path("x.wav"), ("rain falls",), "rain", "train", {})]
+    for name, count in (("1", 1), ("1-mini", 3)):
+        stage = STAGES[name]
+        bank = caption_bank(rows, TextConfig("minilm"), tmp_path, wordings_embedded=stage.wordings)
+        assert len(bank.wordings) == count
 
 
 def test_a_full_disk_stops_the_run_with_what_was_saved_intact(

@@ -74,10 +74,12 @@ def caption_bank(
     cache: Path,
     embedded: bool = True,
     path: Path | None = None,
+    wordings_embedded: int = 3,
 ) -> CaptionBank:
     """Wordings: the caption itself, "<label> can be heard", and the label alone.
 
-    Without `embedded` the captions stay texts, for a text encoder that learns.
+    Without `embedded` the captions stay texts, for a text encoder that learns. The papers' pairs
+    need the first wording only.
     """
     numbers: dict[tuple[str, str], int] = {}
     of_sound = []
@@ -96,5 +98,7 @@ def caption_bank(
         groups.append(torch.tensor([seen.setdefault(text, len(seen)) for text in wording]))
     wordings: tuple[Tensor, ...] = ()
     if embedded:
-        wordings = tuple(sentence_embeddings(w, config, cache, path) for w in texts)
+        wordings = tuple(
+            sentence_embeddings(w, config, cache, path) for w in texts[:wordings_embedded]
+        )
     return CaptionBank(texts, wordings, tuple(groups), tuple(of_sound))

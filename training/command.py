@@ -18,11 +18,13 @@ from m2d_clap.training import distributed
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import evaluate
-from m2d_clap.training.inherit import text_weights
+from m2d_clap.training.guide import guide
+from m2d_clap.training.inherit import following, text_weights
 from m2d_clap.training.layouts import command as layouts
 from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
+from m2d_clap.training.merge import merge
 from m2d_clap.training.prepare import prepare
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
@@ -34,10 +36,12 @@ CACHE = Path("runs/cache")
 
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
-    app.command()(prepare)
-    app.command()(train)
-    app.command()(evaluate)
     layouts.register(app)
+    app.command()(merge)
+    app.command()(prepare)
+    app.command(epilog="Step by step: m2d-clap guide train | paper | fine-tune")(train)
+    app.command()(evaluate)
+    app.command()(guide)
 
 
 def train(
@@ -89,11 +93,15 @@ def train(
     recipe = dataclasses.replace(
         recipe,
         epochs=epochs or recipe.epochs,
+        warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
         batch=batch or recipe.batch,
         base_rate=base_rate or recipe.base_rate,
     )
     on = _device(device)
     distributed.join("nccl" if on.startswith("cuda") else "gloo")
+    first = Checkpoint.load(parent) if parent is not None else None
+    if first is not None:
+        recipe = following(recipe, first.config)
     rows = licensed(read_manifest(manifest), without_licence or [])
     check_files(rows)
     refuse_leaks(rows)
@@ -105,7 +113,6 @@ def train(
         from m2d_clap.training.procedural import procedural_rows  # a second to import
 
         learning += procedural_rows(cache, procedural, recipe.model.front_end.sample_rate)
-    first = Checkpoint.load(parent) if parent is not None else None
     settings = {
         "stage": dataclasses.asdict(recipe),
         "seed": seed,
@@ -155,7 +162,7 @@ def _training_set(
     text_encoder_path: Path | None,
 ) -> TrainingSet:
     embedded = bool(stage.losses.contrast) and not stage.learns_text
-    bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path)
+    bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings)
     weights = tuple(row.weight for row in rows)
     if len(set(weights)) == 1:
         weights = ()

@@ -1,6 +1,7 @@
 """How a stage's model begins: from its parent's weights, a text encoder's, or at random."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
-from m2d_clap.model.config import TextConfig
+from m2d_clap.model.config import ClapConfig, TextConfig
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.model.text_encoder import load_text_encoder
 from m2d_clap.training.stages import Stage
@@ -29,6 +30,20 @@ def initialised(module: Module) -> Module:
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
     return module
+
+
+def following(stage: Stage, parent: ClapConfig) -> Stage:
+    """The stage as it goes on from this very parent.
+
+    It hears as the parent does (mel settings, statistics) and stands under its licence. Where no
+    captions are learned, text side and projector are the parent's, whichever it has.
+    """
+    if stage.parent is None:
+        return stage
+    model = replace(stage.model, front_end=parent.front_end, licence=parent.licence)
+    if not stage.losses.contrast:
+        model = replace(model, text=parent.text, projector=parent.projector)
+    return replace(stage, model=model)
 
 
 @torch.no_grad()

@@ -78,6 +78,11 @@ class Stage:
         return self.base_rate * (self.batch / 256 if self.optimiser == "adamw" else 1)
 
     @property
+    def wordings(self) -> int:
+        """How many wordings of a caption are met: the papers' pairs know the caption itself only."""
+        return 3 if self.contrast == "bank" else 1
+
+    @property
     def learns_text(self) -> bool:
         """Whether captions go through the text encoder itself, not through cached embeddings."""
         return any(name.startswith("clap.text.") for name in self.learns)
