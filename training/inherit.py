@@ -35,14 +35,23 @@ def initialised(module: Module) -> Module:
 def following(stage: Stage, parent: ClapConfig) -> Stage:
     """The stage as it goes on from this very parent.
 
-    It hears as the parent does (mel settings, statistics) and stands under its licence. Where no
-    captions are learned, text side and projector are the parent's, whichever it has.
+    It hears as the parent does (mel settings, statistics), stands under its licence, and all that
+    does not begin anew has the parent's sizes: published weights with other patches go on too.
     """
     if stage.parent is None:
         return stage
-    model = replace(stage.model, front_end=parent.front_end, licence=parent.licence)
-    if not stage.losses.contrast:
-        model = replace(model, text=parent.text, projector=parent.projector)
+    model = replace(
+        stage.model,
+        front_end=parent.front_end,
+        licence=parent.licence,
+        encoder=replace(parent.encoder, frames=stage.model.encoder.frames),
+        head_input=parent.encoder.width if stage.model.head_input else 0,
+    )
+    if not "audio.audio_proj.".startswith(stage.fresh):
+        model = replace(model, projector=parent.projector)
+    # A text encoder that is to learn must be inside the parent; inherit says where it is not.
+    if not "text.".startswith(stage.fresh) and (parent.text.included or not stage.learns_text):
+        model = replace(model, text=parent.text)
     return replace(stage, model=model)
 
 
