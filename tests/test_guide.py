@@ -4,10 +4,12 @@ import re
 import runpy
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from inspect import cleandoc
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ import typer
 from typer.testing import CliRunner
 
 from m2d_clap.service.cli import build
+from m2d_clap.training.command import train
+from m2d_clap.training.evaluation.command import evaluate
 from m2d_clap.training.evaluation.datasets import find_dataset
 from m2d_clap.training.guide import HEADINGS, Topic, chapter
 from m2d_clap.training.layouts import LAYOUTS
+from m2d_clap.training.merge import merge
 from m2d_clap.training.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +73,18 @@ def parsed(text: str) -> Line:
     command = application().commands[words[0]]
     context = command.make_context(words[0], words[1:])
     return Line(text, words[0], context.params)
+
+
+def examples(command: Callable[..., None]) -> Iterator[str]:
+    """The command lines that its help shows."""
+    return commands(indent(cleandoc(command.__doc__ or ""), "    "))
+
+
+@pytest.mark.parametrize("command", [train, evaluate, merge])
+def test_the_examples_in_help_are_understood(command: Callable[..., None]) -> None:
+    lines = [parsed(text) for text in examples(command)]
+    assert lines
+    assert {line.name for line in lines} == {command.__name__}
 
 
 CASES = [(topic, text) for topic in Topic for text in commands(chapter(topic))]
@@ -197,5 +214,7 @@ def test_the_guide_is_shown_by_chapter_named_in_help_and_shipped() -> None:
         "m2d-clap guide train | paper | fine-tune"
         in CliRunner().invoke(build(), ["train", "--help"]).stdout
     )
+    for panel in ("Recipe", "Data", "Run", "Machine"):
+        assert f"─ {panel} ─" in CliRunner().invoke(build(), ["train", "--help"]).stdout
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "GUIDE.md" in settings["package-data"]["m2d_clap.training"]

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import ClapError
-from m2d_clap.training import distributed
+from m2d_clap.training import distributed, panels
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import evaluate
@@ -25,6 +25,7 @@ from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
 from m2d_clap.training.merge import merge
+from m2d_clap.training.panels import grouped
 from m2d_clap.training.prepare import prepare
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
@@ -39,8 +40,9 @@ def register(app: typer.Typer) -> None:
     layouts.register(app)
     app.command()(merge)
     app.command()(prepare)
-    app.command(epilog="Step by step: m2d-clap guide train | paper | fine-tune")(train)
-    app.command()(evaluate)
+    steps = "Step by step: m2d-clap guide train | paper | fine-tune"
+    app.command(epilog=steps)(grouped(train, panels.TRAIN))
+    app.command(epilog=steps)(grouped(evaluate, panels.EVALUATE))
     app.command()(guide)
 
 
@@ -79,7 +81,14 @@ def train(
     list_stages: Annotated[bool, typer.Option("--list", help="list the stages")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
-    """Train on your own audio-text pairs; the same command goes on where it was stopped."""
+    """Train on your own audio-text pairs; the same command goes on where it was stopped.
+
+    m2d-clap train pairs.csv --out runs/mine
+
+    m2d-clap train pairs.csv --stage 2.1 --parent clap-2025 --epochs 5 --batch 256 --out runs/pairs
+
+    torchrun --nproc-per-node 4 .venv/bin/m2d-clap train pairs.csv --stage 1 --out runs/1
+    """
     if list_stages:
         _list(as_json)
         return

@@ -29,7 +29,6 @@ from m2d_clap.training.shards import load_log_mels
 
 CACHE = Path("runs/cache")
 RUNS = Path("runs/fine-tune")
-CLASSES, FINE_TUNE, MACHINE = "Classes and baselines", "With --protocol fine-tune", "Machine"
 
 
 class Asked(StrEnum):
@@ -68,60 +67,29 @@ def evaluate(
         str | None, typer.Option(help="whose clip length, folds, prompts: " + ", ".join(DATASETS))
     ] = None,
     zero_shot_where: Annotated[
-        str | None,
-        typer.Option(help="COLUMN=START: rows that count for zero-shot", rich_help_panel=CLASSES),
+        str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
     min_train: Annotated[
-        int,
-        typer.Option(
-            help="only labels with so many clips to train on", min=0, rich_help_panel=CLASSES
-        ),
+        int, typer.Option(help="only labels with so many clips to train on", min=0)
     ] = 0,
     random_encoder: Annotated[
-        int | None,
-        typer.Option(
-            help="SEED: linear or fine-tune with random weights, as a baseline",
-            rich_help_panel=CLASSES,
-        ),
+        int | None, typer.Option(help="SEED: linear or fine-tune with random weights: a baseline")
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="instead of the recipe's", min=1, rich_help_panel=FINE_TUNE)
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="instead of the recipe's", min=4, rich_help_panel=FINE_TUNE)
-    ] = None,
-    base_rate: Annotated[
-        float | None, typer.Option(help="instead of the recipe's", rich_help_panel=FINE_TUNE)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="instead of the recipe's", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="instead of the recipe's", min=4)] = None,
+    base_rate: Annotated[float | None, typer.Option(help="instead of the recipe's")] = None,
     seeds: Annotated[
-        int,
-        typer.Option(
-            help="runs, from seed 42 on; of several the interval is given",
-            min=1,
-            rich_help_panel=FINE_TUNE,
-        ),
+        int, typer.Option(help="runs, from seed 42 on; of several the interval is given", min=1)
     ] = 1,
     out: Annotated[
-        Path,
-        typer.Option(
-            help="run folders; stopped, the same command goes on", rich_help_panel=FINE_TUNE
-        ),
+        Path, typer.Option(help="run folders; stopped, the same command goes on")
     ] = RUNS,
-    device: Annotated[
-        str, typer.Option(help="auto | cpu | cuda", rich_help_panel=MACHINE)
-    ] = "auto",
-    cache: Annotated[
-        Path, typer.Option(help="where log-mels are kept", rich_help_panel=MACHINE)
-    ] = CACHE,
+    device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
+    cache: Annotated[Path, typer.Option(help="where log-mels are kept")] = CACHE,
     text_encoder_path: Annotated[
-        Path | None,
-        typer.Option(
-            help="folder of the text encoder, where it is not inside", rich_help_panel=MACHINE
-        ),
+        Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="for machines", rich_help_panel=MACHINE)
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Score a checkpoint on a manifest: retrieval, zero-shot, linear, tagging, fine-tuning.
 
@@ -160,14 +128,7 @@ def evaluate(
         if Protocol.OWN in chosen:
             own = _own(clap, question, scored, cache, bar)
         if Protocol.FINE_TUNE in chosen:
-            recipe = recipe_of(about)
-            recipe = dataclasses.replace(
-                recipe,
-                epochs=epochs or recipe.epochs,
-                warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
-                batch=batch or recipe.batch,
-                base_rate=base_rate or recipe.base_rate,
-            )
+            recipe = recipe_of(about, epochs, batch, base_rate)
             tuning = FineTuning(recipe, out, cache, tuple(range(42, 42 + seeds)), on)
             scores = Scores(fine_tune=_fine_tuned(tuning, Checkpoint.of(clap), question, bar))
         elif set(chosen) != {Protocol.OWN}:

@@ -33,7 +33,7 @@ from m2d_clap.training.metrics import accuracy, mean_average_precision
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import Stage
-from m2d_clap.training.validation import by_labels, head_logits
+from m2d_clap.training.validation import by_labels, head_features, head_logits
 
 CHECKS = 10
 """How often a run is saved, and scored on "valid" where there is such a split."""
@@ -213,7 +213,8 @@ class _Run:
     def _measured(self, checkpoint: Path) -> float:
         clap = Checkpoint.load(checkpoint).clap(self.asked.device)
         numbers = self.part.test.tolist()
-        logits = head_logits(clap, self.clips.tested(numbers)).numpy()
+        features = head_features(clap, self.clips.tested(numbers))
+        logits = head_logits(clap, features).numpy()
         truth = self.clips.labelled.targets[numbers]
         if self.stage.labels == "one":
             return accuracy(logits, truth.argmax(axis=1).astype(np.int64))

@@ -40,10 +40,25 @@ MANY_LABELS = replace(ONE_LABEL, labels="many", augmentation=AUDIOSET.augmentati
 RECIPES = {"audioset": AUDIOSET, "esc-50": ESC_50, "spcv2": SPCV2}
 
 
-def recipe_of(dataset: Dataset) -> Stage:
-    """The data set's own recipe, or that of its kind. Its model is to be replaced (`fitted`)."""
+def recipe_of(
+    dataset: Dataset,
+    epochs: int | None = None,
+    batch: int | None = None,
+    base_rate: float | None = None,
+) -> Stage:
+    """The data set's own recipe, or that of its kind, with what is given instead of its values.
+
+    Its model is to be replaced (`fitted`).
+    """
     usual = MANY_LABELS if dataset.task == "multi-label" else ONE_LABEL
-    return RECIPES.get(dataset.name, usual)
+    recipe = RECIPES.get(dataset.name, usual)
+    return replace(
+        recipe,
+        epochs=epochs or recipe.epochs,
+        warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
+        batch=batch or recipe.batch,
+        base_rate=base_rate or recipe.base_rate,
+    )
 
 
 def clip_frames(config: ClapConfig, seconds: float) -> int:
