@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2d_clap.model.clap import Clap, Precision
-from m2d_clap.model.text_encoder import Tokens
+from m2d_clap.model.tokenizer import Tokens
 from m2d_clap.training.distributed import gathered
 from m2d_clap.training.losses import caption_loss, contrastive_loss
 from m2d_clap.training.m2d import M2d

@@ -13,7 +13,7 @@ from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap, Precision
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.mel import normalise
-from m2d_clap.model.text_encoder import Tokens
+from m2d_clap.model.tokenizer import Tokens
 from m2d_clap.training import distributed
 from m2d_clap.training.augment import mixtures, stretched, varied
 from m2d_clap.training.captions import LABEL, CaptionBank
