@@ -95,7 +95,6 @@ class TextConfig:
     projection_in: int = 0
     projection_hidden: int = 0
 
-
     @property
     def own(self) -> bool:
         """Whether encoder and tokenizer are published nowhere and always inside the checkpoint."""

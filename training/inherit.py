@@ -12,6 +12,7 @@ from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import TextConfig
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.model.text_encoder import load_text_encoder
+from m2d_clap.model.tokenizer import Tokenizer
 from m2d_clap.training.stages import Stage
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -43,7 +44,8 @@ def inherit(
     if stage.scale is not None:
         clap.logit_scale.fill_(torch.tensor(stage.scale).log())
     if text is not None and clap.text is not None:
-        clap.text.model.load_state_dict(dict(text))
+        begun = clap.text.model.state_dict() if clap.config.text.own else {}
+        clap.text.model.load_state_dict(begun | dict(text))
     if stage.parent is None:
         return
     if parent is None:
@@ -51,6 +53,8 @@ def inherit(
             f"stage {stage.name} starts from a checkpoint of stage {stage.parent}: name it with "
             "--parent"
         )
+    if clap.text is not None and parent.tokenizer is not None and "text." not in stage.fresh:
+        clap.text.tokenizer = Tokenizer(parent.tokenizer, clap.config.text.max_tokens)
     unfit = []
     for name, weight in clap.state_dict().items():
         # The position table follows from the window, which may be longer than the parent's.
@@ -68,10 +72,26 @@ def inherit(
         )
 
 
-def text_weights(config: TextConfig, path: Path | None = None) -> dict[str, Tensor]:
-    """The published weights a text encoder that is to learn starts from.
+def text_weights(
+    config: TextConfig, path: Path | None = None, teacher: TextConfig | None = None
+) -> dict[str, Tensor]:
+    """The published weights a text encoder that is to learn starts from; of our own, which has
+    none, the token embeddings from its teacher's.
 
     Raises TextEncoderError listing where they were sought.
     """
+    if config.own:
+        assert teacher is not None
+        read: nn.Embedding = load_text_encoder(teacher, path).model.get_input_embeddings()  # type: ignore[operator]
+        return {"words.weight": principal(read.weight.detach(), config)}
     model = load_text_encoder(config, path).model
     return {n: w for n, w in model.state_dict().items() if not n.startswith("pooler.")}
+
+
+def principal(words: Tensor, config: TextConfig) -> Tensor:
+    """(tokens, width) → (tokens, embedding_size): their principal components, of deviation 1."""
+    size: int = config.architecture["embedding_size"]
+    centred = (words - words.mean(dim=0)).double()
+    _, axes = torch.linalg.eigh(centred.T @ centred)
+    components: Tensor = centred @ axes.flip(1)[:, :size]
+    return (components / components.std()).float()
