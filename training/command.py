@@ -29,6 +29,7 @@ from m2d_clap.training.prepare import prepare
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import STAGES, Stage
+from m2d_clap.training.student import student_weights
 from m2d_clap.training.validation import by_labels, by_retrieval
 
 CACHE = Path("runs/cache")
@@ -128,7 +129,12 @@ def train(
             settings["lessons"] = data.lessons.identity
         text = None
         if _begins_text(recipe):
-            text = text_weights(recipe.model.text, text_encoder_path, recipe.teacher)
+            if recipe.teacher is not None and data.lessons is not None:
+                text = student_weights(
+                    recipe.model.text, recipe.teacher, data.lessons, text_encoder_path
+                )
+            else:
+                text = text_weights(recipe.model.text, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text)
         validation = None
         if recipe.losses.labels:

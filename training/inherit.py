@@ -72,26 +72,10 @@ def inherit(
         )
 
 
-def text_weights(
-    config: TextConfig, path: Path | None = None, teacher: TextConfig | None = None
-) -> dict[str, Tensor]:
-    """The published weights a text encoder that is to learn starts from; of our own, which has
-    none, the token embeddings from its teacher's.
+def text_weights(config: TextConfig, path: Path | None = None) -> dict[str, Tensor]:
+    """The published weights a text encoder that is to learn starts from.
 
     Raises TextEncoderError listing where they were sought.
     """
-    if config.own:
-        assert teacher is not None
-        read: nn.Embedding = load_text_encoder(teacher, path).model.get_input_embeddings()  # type: ignore[operator]
-        return {"words.weight": principal(read.weight.detach(), config)}
     model = load_text_encoder(config, path).model
     return {n: w for n, w in model.state_dict().items() if not n.startswith("pooler.")}
-
-
-def principal(words: Tensor, config: TextConfig) -> Tensor:
-    """(tokens, width) → (tokens, embedding_size): their principal components, of deviation 1."""
-    size: int = config.architecture["embedding_size"]
-    centred = (words - words.mean(dim=0)).double()
-    _, axes = torch.linalg.eigh(centred.T @ centred)
-    components: Tensor = centred @ axes.flip(1)[:, :size]
-    return (components / components.std()).float()
