@@ -347,7 +347,8 @@ def test_evaluate_scores_queries_and_train_learns_from_a_teacher(
     )
     monkeypatch.setattr(lessons_module, "audioset", lambda: (("m", "Bark"),))
     monkeypatch.setattr(lessons_module, "PHRASES", 0)
-    monkeypatch.setattr(Tokenizer, "words", {f"w{i}": i for i in range(30520)} | {"dog": 30520})
+    words = {f"w{number}": number for number in range(3, 30522)}
+    monkeypatch.setattr(Tokenizer, "words", words | {"dog": 0, "cat": 1, "sun": 2})
     monkeypatch.setitem(STAGES, "small", stage(model=model))
 
     def call(*words: str) -> Any:

@@ -53,4 +53,4 @@ def principal(rows: Tensor, size: int) -> Tensor:
     centred = (rows - rows.mean(dim=0)).double()
     _, axes = torch.linalg.eigh(centred.T @ centred)
     components: Tensor = centred @ axes.flip(1)[:, :size]
-    return (components / components.std()).float()
+    return (components / components.std().clamp_min(1e-12)).float()
