@@ -67,11 +67,6 @@ class CaptionBank:
             return own
         return (1 - by_label) * own + by_label * _shared(self.groups[LABEL], captions)
 
-
-def _shared(group: Tensor, captions: Tensor) -> Tensor:
-    same = (group[captions][:, None] == group[None, :]).float()
-    return same / same.sum(dim=1, keepdim=True)
-
     def present(
         self, captions: Tensor, wording: int, by_label: float = 0.0
     ) -> tuple[list[str], Tensor]:
@@ -83,6 +78,11 @@ def _shared(group: Tensor, captions: Tensor) -> Tensor:
         labels = self.groups[LABEL]
         same = (labels[captions][:, None] == labels[there][None, :]).float()
         return texts, (1 - by_label) * own + by_label * same / same.sum(dim=1, keepdim=True)
+
+
+def _shared(group: Tensor, captions: Tensor) -> Tensor:
+    same = (group[captions][:, None] == group[None, :]).float()
+    return same / same.sum(dim=1, keepdim=True)
 
 
 def wordings(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
