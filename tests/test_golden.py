@@ -12,7 +12,8 @@ from m2d_clap.model import Clap, Waveform
 from m2d_clap.model.config import FrontEndConfig, TextConfig
 from m2d_clap.model.mel import log_mel, mel_bank, tables
 from m2d_clap.model.projector import MeanProjector, build_text_projection
-from m2d_clap.model.text_encoder import TextEncoder, Tokens, included_text_encoder
+from m2d_clap.model.text_encoder import TextEncoder, included_text_encoder
+from m2d_clap.model.tokenizer import Tokens
 
 GOLDEN = Path(__file__).parent / "golden"
 FEATURES, CLAP, LOGITS, TEXT, FROM_LMS = 5e-4, 1e-4, 5e-4, 2e-5, 5e-5

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import ClapError
+from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.training import distributed, panels
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
@@ -22,6 +23,7 @@ from m2d_clap.training.guide import guide
 from m2d_clap.training.inherit import following, text_weights
 from m2d_clap.training.layouts import command as layouts
 from m2d_clap.training.leaks import refuse_leaks
+from m2d_clap.training.lessons import lessons
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
 from m2d_clap.training.merge import merge
@@ -30,6 +32,7 @@ from m2d_clap.training.prepare import prepare
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import STAGES, Stage
+from m2d_clap.training.student import student_weights
 from m2d_clap.training.validation import by_labels, by_retrieval
 
 CACHE = Path("runs/cache")
@@ -67,6 +70,10 @@ def train(
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
     every: Annotated[int, typer.Option(help="epochs between checkpoints", min=1)] = 5,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(help=".txt, .csv or .json of texts a teacher explains besides; repeatable"),
+    ] = None,
     parent: Annotated[
         Path | None, typer.Option(help="checkpoint of the stage before, for stages that have one")
     ] = None,
@@ -132,9 +139,18 @@ def train(
         "processes": distributed.world(),
     }
     with _progress() as bar:
-        sounds = _sounds(learning, recipe.model.front_end, cache, bar)
-        data = _training_set(recipe, learning, sounds, cache, text_encoder_path)
-        text = text_weights(recipe.model.text, text_encoder_path) if _begins_text(recipe) else None
+        sounds = _sounds(learning, recipe.model.front_end, cache, bar) if recipe.hears else []
+        data = _training_set(recipe, learning, sounds, cache, text_encoder_path, texts or [])
+        if data.lessons is not None:
+            settings["lessons"] = data.lessons.identity
+        text = None
+        if _begins_text(recipe):
+            if recipe.teacher is not None and data.lessons is not None:
+                text = student_weights(
+                    recipe.model.text, recipe.teacher, data.lessons, text_encoder_path
+                )
+            else:
+                text = text_weights(recipe.model.text, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text)
         validation = None
         if recipe.losses.labels:
@@ -169,19 +185,24 @@ def _training_set(
     sounds: Sequence[torch.Tensor],
     cache: Path,
     text_encoder_path: Path | None,
+    texts: Sequence[Path],
 ) -> TrainingSet:
+    taught = None
+    if stage.teacher is not None:
+        words = find_tokenizer(stage.model.text, text_encoder_path).words
+        taught = lessons(rows, texts, words, stage.teacher, cache, text_encoder_path)
     embedded = bool(stage.losses.contrast) and not stage.learns_text
     bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings)
     weights = tuple(row.weight for row in rows)
     if len(set(weights)) == 1:
         weights = ()
     if not stage.losses.labels:
-        return TrainingSet(sounds, bank, weights)
+        return TrainingSet(sounds, bank, weights, lessons=taught)
     names = class_names(rows)
     table = class_table(rows, names, stage.labels == "one")
     if stage.visits:
         weights = balanced_weights(table, weights)
-    return TrainingSet(sounds, bank, weights, table, names)
+    return TrainingSet(sounds, bank, weights, table, names, taught)
 
 
 def _begins_text(stage: Stage) -> bool:

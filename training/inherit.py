@@ -13,6 +13,7 @@ from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, TextConfig
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.model.text_encoder import load_text_encoder
+from m2d_clap.model.tokenizer import Tokenizer
 from m2d_clap.training.stages import Stage
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -67,7 +68,8 @@ def inherit(
     if stage.scale is not None:
         clap.logit_scale.fill_(torch.tensor(stage.scale).log())
     if text is not None and clap.text is not None:
-        clap.text.model.load_state_dict(dict(text))
+        begun = clap.text.model.state_dict() if clap.config.text.own else {}
+        clap.text.model.load_state_dict(begun | dict(text))
     if stage.parent is None:
         return
     if parent is None:
@@ -75,6 +77,8 @@ def inherit(
             f"stage {stage.name} starts from a checkpoint of stage {stage.parent}: name it with "
             "--parent"
         )
+    if clap.text is not None and parent.tokenizer is not None and "text." not in stage.fresh:
+        clap.text.tokenizer = Tokenizer(parent.tokenizer, clap.config.text.max_tokens)
     unfit = []
     for name, weight in clap.state_dict().items():
         # The position table follows from the window, which may be longer than the parent's.

@@ -15,13 +15,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, bundled
 from m2d_clap.model.checkpoint import is_checkpoint
-from m2d_clap.training.evaluate import Evaluation
+from m2d_clap.training.evaluate import embed_sounds
 from m2d_clap.training.evaluate import evaluate as own_measure
 from m2d_clap.training.evaluation.datasets import DATASETS, Protocol, find_dataset, own_dataset
 from m2d_clap.training.evaluation.fine_tune import FineTuneScore, FineTuning
 from m2d_clap.training.evaluation.protocols import Question, Scores, ask
+from m2d_clap.training.evaluation.queries import answer, read_queries
 from m2d_clap.training.evaluation.recipes import recipe_of
-from m2d_clap.training.evaluation.report import own_lines, table, values
+from m2d_clap.training.evaluation.report import own_lines, query_line, table, values
 from m2d_clap.training.evaluation.truth import Labelled, class_names
 from m2d_clap.training.leaks import LeakError, refuse_leaks
 from m2d_clap.training.manifest import Row, check_files, read_manifest
@@ -69,6 +70,9 @@ def evaluate(
     zero_shot_where: Annotated[
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="CSV query, label: also score these (protocol own)")
+    ] = None,
     min_train: Annotated[
         int, typer.Option(help="only labels with so many clips to train on", min=0)
     ] = 0,
@@ -106,6 +110,9 @@ def evaluate(
         raise typer.BadParameter(
             "--epochs, --batch, --base-rate and --seeds go with --protocol fine-tune"
         )
+    if queries is not None and protocol not in (Asked.OWN, Asked.ALL):
+        raise typer.BadParameter("--queries goes with --protocol own")
+    asked = read_queries(queries) if queries is not None else None
     counts = _where(zero_shot_where)
     rows = read_manifest(manifest)
     about = find_dataset(dataset) if dataset else own_dataset(manifest.stem, rows, split)
@@ -123,10 +130,13 @@ def evaluate(
     else:
         clap = random_clap(loaded.config, random_encoder).to(on)
     clap.text_encoder_path = text_encoder_path
-    own, scores = None, Scores()
+    own, answers, scores = None, None, Scores()
     with _progress() as bar:
         if Protocol.OWN in chosen:
-            own = _own(clap, question, scored, cache, bar)
+            sounds = _log_mels(clap, scored, cache, bar)
+            own = own_measure(clap, scored, sounds, _counts(question))
+            if asked is not None:
+                answers = answer(clap, asked, scored, embed_sounds(clap, sounds))
         if Protocol.FINE_TUNE in chosen:
             recipe = recipe_of(about, epochs, batch, base_rate)
             tuning = FineTuning(recipe, out, cache, tuple(range(42, 42 + seeds)), on)
@@ -138,12 +148,16 @@ def evaluate(
         said: dict[str, Any] = {"split": part}
         if own is not None:
             said |= dataclasses.asdict(own)
+        if answers is not None:
+            said["queries"] = dataclasses.asdict(answers)
         if scores != Scores():
             said |= values(scores, about) | {"random_encoder": random_encoder}
         typer.echo(json.dumps(said))
         return
     if own is not None:
         typer.echo("\n".join(own_lines(part if question.folded else f"{split} split", own)))
+    if answers is not None:
+        typer.echo(query_line(answers))
     if scores != Scores():
         Console().print(table(scores, about))
 
@@ -193,21 +207,23 @@ def random_clap(config: ClapConfig, seed: int) -> Clap:
         return Clap(config).eval()
 
 
-def _own(
-    clap: Clap, question: Question, scored: list[Row], cache: Path, bar: Progress
-) -> Evaluation:
+def _counts(question: Question) -> Callable[[Row], bool]:
     allowed = question.classes
 
     def counts(row: Row) -> bool:
         known = allowed is None or set(class_names(row, question.dataset)) <= allowed
         return known and question.zero_shot_of(row)
 
+    return counts
+
+
+def _log_mels(clap: Clap, scored: list[Row], cache: Path, bar: Progress) -> list[torch.Tensor]:
     task = bar.add_task("log-mels", total=len(scored))
     sounds = load_log_mels(
         scored, clap.config.front_end, cache, lambda done: bar.update(task, completed=done)
     )
     bar.remove_task(task)
-    return own_measure(clap, scored, sounds, counts)
+    return sounds
 
 
 def _where(condition: str | None) -> Callable[[Row], bool]:
