@@ -66,7 +66,7 @@ def evaluate(
     """Score a checkpoint on a manifest: retrieval, zero-shot, linear evaluation, tagging."""
     if random_encoder is not None and protocol != Asked.LINEAR:
         raise typer.BadParameter("--random-encoder goes with --protocol linear")
-    counts = _where(zero_shot_where)
+    counts = rows_where(zero_shot_where)
     rows = read_manifest(manifest)
     about = find_dataset(dataset) if dataset else own_dataset(manifest.stem, rows, split)
     question = Question(rows, about, split, counts, min_train)
@@ -124,7 +124,8 @@ def _own(
     return own_measure(clap, scored, sounds, counts)
 
 
-def _where(condition: str | None) -> Callable[[Row], bool]:
+def rows_where(condition: str | None) -> Callable[[Row], bool]:
+    """COLUMN=START: rows whose column starts so; None: those with a label."""
     if condition is None:
         return lambda row: bool(row.labels)
     column, equals, start = condition.partition("=")
