@@ -35,14 +35,14 @@ class View:
         self._console = console or Console(stderr=True)
         self._shown = shown
         self._clock = clock
+        self._counted: tuple[str, int, int] | None = None
+        self._course: Course | None = None
+        self._next_line = 0.0
         self._live: Live | None = None
         if shown and self._console.is_terminal:
             self._live = Live(
                 get_renderable=self.picture, console=self._console, refresh_per_second=4
             )
-        self._counted: tuple[str, int, int] | None = None
-        self._course: Course | None = None
-        self._next_line = 0.0
 
     def __enter__(self) -> Self:
         if self._live is not None:

@@ -14,7 +14,7 @@ HOVERED = 48
 """Points of a curve that say their value when pointed at."""
 
 MAP_WIDTH, MAP_HEIGHT, MARGIN = 1040, 720, 26
-LETTER, LINE = 6.6, 14
+LETTER, LINE = 7.6, 14
 """Size of a letter of a label on the map, a little generous."""
 GOLDEN_ANGLE = 137.508
 

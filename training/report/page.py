@@ -39,7 +39,7 @@ ROWS = 24
 """Lines of the table of curves."""
 ENDS = 45
 """Classes at each end of a long list that are shown at once."""
-COLUMN = 16
+COLUMN = 8
 """Lines of a list of classes that are not yet worth a second column."""
 
 
@@ -143,7 +143,7 @@ def _chart(curve: Curve, folder: RunFolder) -> Chart:
     )
     svg = line_chart(curve, folder.epochs, folder.curves.best_epoch, description)
     # Made by an XML writer, which escapes.
-    return Chart(title(curve.name), f"{last.value:.4g}", Markup(svg))
+    return Chart(title(curve.name), f"{last.value:.3g}", Markup(svg))
 
 
 def _map(findings: Findings) -> Markup:

@@ -49,7 +49,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Classes:
-    """Classes that have a clip, best first. overall: as the evaluation counts it."""
+    """scores: of the classes that have a clip, best first; clips: how many were scored."""
 
     metric: Metric
     scores: tuple[ClassScore, ...]
