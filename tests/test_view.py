@@ -97,6 +97,8 @@ def test_what_is_left_counts_the_pauses_and_the_pace_only_the_last_steps() -> No
     course.add(status(504), 101.5)
     assert course.sounds_a_second == pytest.approx(20)
     assert course.left == pytest.approx(496 * 101.5 / 3)
+    course.add(status(505), 151.5)  # one slow step
+    assert course.sounds_a_second == pytest.approx(0.2)
 
 
 def test_a_trend_stays_short_and_keeps_the_mean() -> None:

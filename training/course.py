@@ -36,7 +36,8 @@ class Course:
         # The first step of a process is a slow one: measuring starts where it ends.
         self._first = self._first or mark
         recent = [m for m in self._marks if seconds - m.seconds <= RECENT_SECONDS]
-        self._marks = [*recent[1 - RECENT_STEPS :], mark]
+        # One step may well take longer than that.
+        self._marks = [*(recent or self._marks[-1:])[1 - RECENT_STEPS :], mark]
         self.trend.add(status.measured["loss"])
         self.status = status
         return status.valid is not None and status.valid is not before
