@@ -99,12 +99,16 @@ def map_chart(found: Map, titles: Sequence[str], description: str) -> str:
 
 def nice_ticks(low: float, high: float, about: int = 3) -> list[float]:
     """Round numbers that enclose low … high, about so many steps of 1, 2 or 5 times a power."""
-    span = (high - low) or abs(high) or 1.0
-    rough = span / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    size = max(abs(low), abs(high))
+    if size < 1e-30:
+        return [0.0, 1.0]
+    # What floats cannot tell apart is drawn as one value.
+    span = high - low if high - low > 1e-6 * size else size
+    power = 10.0 ** math.floor(math.log10(span / about))
+    step = next(power * f for f in (1, 2, 5, 10) if power * f >= span / about * 0.999)
+    digits = 1 - math.floor(math.log10(step))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, max(last, first + 1) + 1)]
+    return [round(n * step, digits) for n in range(first, max(last, first + 1) + 1)]
 
 
 def _hues(found: Map) -> dict[str, float]:
