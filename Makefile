@@ -31,10 +31,12 @@ test: $(STAMP)  ## run the tests (CPU, no network)
 test-api: $(STAMP)  ## ask a running server thousands of generated requests (schemathesis)
 	M2D_TEST_API=whole $(BIN)/pytest -q -s tests/test_schemathesis.py
 
-train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/best
-	$(BIN)/m2d-clap train $(DATA) --out runs/mini --without-licence NC --procedural 8 --threads 2 --every 10 \
-	  --zero-shot-where source=ESC
-	$(BIN)/m2d-clap evaluate $(DATA) --checkpoint runs/mini/best --split valid --zero-shot-where source=ESC
+MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
+
+train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/gentle/best
+	$(BIN)/m2d-clap train $(DATA) --out runs/mini/one $(MINI) --every 5
+	$(BIN)/m2d-clap train $(DATA) --out runs/mini/gentle --stage 1-gentle-mini --parent runs/mini/one/best $(MINI) --every 4
+	$(BIN)/m2d-clap evaluate runs/mini/gentle/best $(DATA) --split valid --zero-shot-where source=ESC
 
 check: $(STAMP)  ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

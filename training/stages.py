@@ -196,7 +196,7 @@ STAGE_1_MINI = Stage(
     losses=Losses(m2d=1.0, contrast=1.0),
     masking=Masking("random", 0.5),
     frames=320,
-    epochs=200,
+    epochs=150,
     warm_up=5,
     batch=128,
     base_rate=1.2e-3,
@@ -212,6 +212,28 @@ STAGE_1_MINI = Stage(
         mask_frames=0.2,
         mixed=0.4,
     ),
+)
+# The same sounds once more with few variations and all of them in captions: what strong variation
+# taught, said clearly.
+STAGE_1_GENTLE_MINI = replace(
+    STAGE_1_MINI,
+    name="1-gentle-mini",
+    parent="1-mini",
+    losses=Losses(contrast=1.0),
+    masking=Masking("random", 0.3),
+    augmentation=replace(
+        STAGE_1_MINI.augmentation,
+        gain_db=6,
+        filter_db=1.5,
+        noisy=0.1,
+        mask_mels=8,
+        mask_frames=0.15,
+        mixed=0.15,
+    ),
+    epochs=24,
+    warm_up=1,
+    base_rate=3e-4,
+    polyak=0.995,
 )
 STAGE_1_1_MINI = replace(
     STAGE_1_MINI,
@@ -290,6 +312,6 @@ STAGES = {
     stage.name: stage
     for stage in (
         *(STAGE_1, STAGE_1_1, STAGE_2, STAGE_2_1),
-        *(STAGE_1_MINI, STAGE_1_1_MINI, STAGE_2_MINI, STAGE_2_1_MINI),
+        *(STAGE_1_MINI, STAGE_1_GENTLE_MINI, STAGE_1_1_MINI, STAGE_2_MINI, STAGE_2_1_MINI),
     )
 }
