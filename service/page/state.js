@@ -1,0 +1,76 @@
+// What the person asked for, in the address, so that a search can be linked and gone back to.
+
+const FIELDS = {
+  view: ["view", "search"],
+  query: ["q", ""],
+  like: ["like", []],
+  unlike: ["unlike", []],
+  folder: ["in", ""],
+  shortest: ["min", ""],
+  longest: ["max", ""],
+  relevance: ["relevance", ""],
+  clip: ["clip", ""],
+};
+const VIEWS = ["search", "map", "tags"];
+const heard = new Set();
+
+/**
+ * view; query: the sentence; like, unlike: clip ids; folder, shortest, longest (seconds), relevance
+ * (0 … 100): filters; clip: the id of the opened one; sound: a File to search with, which no
+ * address can hold. A change replaces the whole value.
+ */
+export let state = { ...fromAddress(), sound: null };
+
+/** Changes some fields. `push`: a step that the browser's Back undoes. */
+export function change(patch, { push = false } = {}) {
+  const before = state;
+  state = { ...state, ...patch };
+  const address = toAddress(state);
+  if (address !== location.pathname + location.search) {
+    history[push ? "pushState" : "replaceState"](null, "", address);
+  }
+  for (const listener of heard) listener(state, before);
+}
+
+/** Calls `listener(state, before)` after every change. */
+export function onChange(listener) {
+  heard.add(listener);
+}
+
+/** The part of a state that a search depends on, as text to compare. */
+export function searchKey({ query, like, unlike, folder, shortest, longest, relevance, sound }) {
+  const file = sound && [sound.name, sound.size, sound.lastModified];
+  return JSON.stringify([query.trim(), like, unlike, folder, shortest, longest, relevance, file]);
+}
+
+/** How many filters are set. */
+export function filtersSet({ folder, shortest, longest, relevance }) {
+  return [folder, shortest, longest, relevance].filter((value) => value !== "").length;
+}
+
+/** A link to a state. */
+export function toAddress(values) {
+  const parameters = new URLSearchParams();
+  for (const [field, [name, empty]] of Object.entries(FIELDS)) {
+    const value = values[field];
+    if (Array.isArray(empty)) for (const each of value) parameters.append(name, each);
+    else if (value !== empty) parameters.set(name, value);
+  }
+  const text = parameters.toString();
+  return text ? `/?${text}` : "/";
+}
+
+function fromAddress() {
+  const parameters = new URLSearchParams(location.search);
+  const values = {};
+  for (const [field, [name, empty]] of Object.entries(FIELDS)) {
+    values[field] = Array.isArray(empty) ? parameters.getAll(name) : (parameters.get(name) ?? empty);
+  }
+  return { ...values, view: VIEWS.includes(values.view) ? values.view : "search" };
+}
+
+window.addEventListener("popstate", () => {
+  const before = state;
+  state = { ...fromAddress(), sound: state.sound };
+  for (const listener of heard) listener(state, before);
+});
