@@ -1,7 +1,7 @@
-// What may be found at all: a folder, a length, a least relevance.
+// What may be found at all: a part of the path, a length, a least relevance, an expression.
 import { byId, el } from "./dom.js";
 import { hits } from "./results.js";
-import { change, filtersSet, onChange, state } from "./state.js";
+import { change, FILTERS, filtersSet, onChange, state } from "./state.js";
 import { split } from "./times.js";
 
 const PAUSE = 250; // ms after the last key press
@@ -9,18 +9,20 @@ const fields = {};
 
 /** Builds the form. */
 export function startFilters() {
-  fields.folder = el("input", { type: "text", id: "in", list: "folders", placeholder: "any", autocomplete: "off", spellcheck: "false" });
+  fields.path = el("input", { type: "text", id: "in", list: "folders", placeholder: "birds/ or *.flac", autocomplete: "off", spellcheck: "false" });
   fields.shortest = el("input", { type: "number", id: "shortest", min: "0", step: "any", placeholder: "0", inputmode: "decimal" });
   fields.longest = el("input", { type: "number", id: "longest", min: "0", step: "any", placeholder: "any", inputmode: "decimal" });
   fields.relevance = el("input", { type: "number", id: "relevance", min: "0", max: "100", step: "5", placeholder: "0", inputmode: "numeric" });
+  fields.filter = el("input", { type: "text", id: "filter", placeholder: 'format = "wav" and not metadata.artist = "…"', autocomplete: "off", spellcheck: "false", maxlength: "2000" });
   const folders = el("datalist", { id: "folders" });
   byId("filters").append(
-    field("in", "Path begins with", fields.folder),
+    field("in", "Path has in it", fields.path),
     folders,
     field("shortest", "Seconds, at least", fields.shortest),
     field("longest", "at most", fields.longest),
     field("relevance", "Relevance %, at least", fields.relevance),
-    el("button", { type: "button", class: "quiet", text: "Take away", onclick: () => change({ folder: "", shortest: "", longest: "", relevance: "" }) }),
+    field("filter", "And this expression holds", fields.filter),
+    el("button", { type: "button", class: "quiet", text: "Take away", onclick: () => change(Object.fromEntries(FILTERS.map((name) => [name, ""]))) }),
   );
   let timer;
   byId("filters").addEventListener("input", () => {
@@ -43,7 +45,7 @@ export function toggleFilters() {
   const form = byId("filters");
   form.hidden = !form.hidden;
   byId("filters-button").setAttribute("aria-expanded", String(!form.hidden));
-  if (!form.hidden) fields.folder.focus();
+  if (!form.hidden) fields.path.focus();
 }
 
 function field(id, words, input) {

@@ -5,6 +5,7 @@ import { split } from "./times.js";
 const MOST_NAMES = 160;
 const MOST_GROUPS = 60;
 const MOST_FOUND = 40;
+const NEAR = 4; // times the scale at which all is seen
 const FONT = "12px system-ui, sans-serif";
 
 /**
@@ -26,14 +27,17 @@ export function drawLabels(brush, points, camera, marks, found) {
     brush.stroke();
     write(brush, camera, split(points.names[at])[1], [left, top], 13, inks.text, inks, taken, true);
   }
+  const name = (at) => {
+    const spot = camera.toScreen(points.x[at], points.y[at]);
+    write(brush, camera, split(points.names[at])[1], spot, 9, inks.soft, inks, taken);
+  };
+  found.slice(0, MOST_FOUND).forEach(name);
   const near = seen(points, camera);
-  if (near || found.length) {
-    for (const at of [...found.slice(0, MOST_FOUND), ...(near ?? [])]) {
-      const spot = camera.toScreen(points.x[at], points.y[at]);
-      write(brush, camera, split(points.names[at])[1], spot, 9, inks.soft, inks, taken);
-    }
-    return;
-  }
+  if (near.length === 0 && !found.length) groupNames(brush, points, camera, inks, taken);
+  near.forEach(name);
+}
+
+function groupNames(brush, points, camera, inks, taken) {
   brush.font = `600 ${FONT}`;
   for (const group of points.groups.slice(0, MOST_GROUPS)) {
     if (!group.name) continue;
@@ -42,14 +46,18 @@ export function drawLabels(brush, points, camera, marks, found) {
   }
 }
 
-/** The points in view where they are few enough to be named, else null. */
+/** The points in view that are named: all where they are few, from nearer some, the same ones while
+ * one moves; none from afar. */
 function seen(points, camera) {
   const found = [];
   points.within(...camera.box, (at) => {
     found.push(at);
-    return found.length <= MOST_NAMES;
+    return camera.zoom >= NEAR || found.length <= MOST_NAMES;
   });
-  return found.length > MOST_NAMES ? null : found;
+  if (found.length <= MOST_NAMES) return found;
+  if (camera.zoom < NEAR) return [];
+  const step = 2 ** Math.ceil(Math.log2(found.length / MOST_NAMES));
+  return found.filter((at) => at % step === 0);
 }
 
 /** One name, `beside` pixels right of its point, or left of it at the view's edge. */

@@ -8,7 +8,7 @@ import * as player from "./player.js";
 import { follows } from "./player_bar.js";
 import { Row } from "./row.js";
 import { isQuestion, page } from "./search.js";
-import { change, onChange, searchKey, state } from "./state.js";
+import { change, filtersSet, onChange, searchKey, state } from "./state.js";
 
 let rows = [];
 let selected = null;
@@ -161,7 +161,7 @@ function showCount() {
     el(
       "div",
       { class: "empty" },
-      el("p", { text: question || state.folder ? "No sound fits." : "Type a sentence, drop a sound anywhere, or record one." }),
+      el("p", { text: question || filtersSet(state) ? "No sound fits." : "Type a sentence, drop a sound anywhere, or record one." }),
       question && el("p", { text: "Say it in other words, or take a filter away." }),
     ),
   );

@@ -17,7 +17,14 @@ export function isQuestion({ query, like, unlike, sound }) {
 export async function page(state, cursor, signal) {
   const answer = await request(state, cursor, signal);
   const hits = (answer.hits ?? answer.clips).map(remember);
+  const fit = hits.filter((hit) => fits(hit, state.relevance));
+  if (fit.length < hits.length) return { hits: fit, next: null, total: null };
   return { hits, next: answer.next ?? null, total: answer.total ?? null };
+}
+
+/** Relevance falls along a list: where one hit does not fit, none after it does. */
+function fits({ relevance }, least) {
+  return least === "" || typeof relevance !== "number" || relevance >= Number(least) / 100;
 }
 
 function request(state, cursor, signal) {
@@ -34,7 +41,7 @@ function request(state, cursor, signal) {
     return ask("/v1/search", { body: { texts, clips, ...rest }, signal });
   }
   if (query) return ask("/v1/search/text", { body: { query, ...rest }, signal });
-  return ask(`/v1/clips${parameters({ ...rest, filter: filter && JSON.stringify(filter) })}`, { signal });
+  return ask(`/v1/clips${parameters({ ...rest, filter })}`, { signal });
 }
 
 function bySound(sound, query, clips, rest, signal) {
@@ -46,15 +53,21 @@ function bySound(sound, query, clips, rest, signal) {
     form.append("clips", JSON.stringify(clips));
   }
   for (const [name, value] of Object.entries(rest)) {
-    form.append(name, typeof value === "object" ? JSON.stringify(value) : value);
+    form.append(name, value);
   }
   return ask(alone ? "/v1/search/audio" : "/v1/search", { body: form, signal });
 }
 
-function filterOf({ folder, shortest, longest }) {
-  const filter = {};
-  if (folder) filter.path = folder;
-  if (shortest !== "") filter.min_seconds = Number(shortest);
-  if (longest !== "") filter.max_seconds = Number(longest);
-  return Object.keys(filter).length ? filter : null;
+/** The filters in the server's language, e.g. `path ~ "*birds*" and seconds < 5`; null without. */
+export function filterOf({ path, shortest, longest, filter }) {
+  const parts = [];
+  if (path) parts.push(`path ~ ${quoted(`*${path.replaceAll("[", "[[]")}*`)}`);
+  if (shortest !== "") parts.push(`seconds >= ${Number(shortest)}`);
+  if (longest !== "") parts.push(`seconds <= ${Number(longest)}`);
+  if (filter.trim()) parts.push(parts.length ? `(${filter.trim()})` : filter.trim());
+  return parts.join(" and ") || null;
+}
+
+function quoted(text) {
+  return `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }

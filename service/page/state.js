@@ -5,19 +5,22 @@ const FIELDS = {
   query: ["q", ""],
   like: ["like", []],
   unlike: ["unlike", []],
-  folder: ["in", ""],
+  path: ["in", ""],
   shortest: ["min", ""],
   longest: ["max", ""],
   relevance: ["relevance", ""],
+  filter: ["filter", ""],
   clip: ["clip", ""],
 };
+export const FILTERS = ["path", "shortest", "longest", "relevance", "filter"];
 const VIEWS = ["search", "map", "tags"];
 const heard = new Set();
 
 /**
- * view; query: the sentence; like, unlike: clip ids; folder, shortest, longest (seconds), relevance
- * (0 … 100): filters; clip: the id of the opened one; sound: a File to search with, which no
- * address can hold. A change replaces the whole value.
+ * view; query: the sentence; like, unlike: clip ids; path (a part of it), shortest, longest
+ * (seconds), relevance (0 … 100), filter (in the server's language): what may be found; clip: the
+ * id of the opened one; sound: a File to search with, which no address can hold. A change replaces
+ * the whole value.
  */
 export let state = { ...fromAddress(), sound: null };
 
@@ -38,14 +41,14 @@ export function onChange(listener) {
 }
 
 /** The part of a state that a search depends on, as text to compare. */
-export function searchKey({ query, like, unlike, folder, shortest, longest, relevance, sound }) {
+export function searchKey({ query, like, unlike, sound, ...rest }) {
   const file = sound && [sound.name, sound.size, sound.lastModified];
-  return JSON.stringify([query.trim(), like, unlike, folder, shortest, longest, relevance, file]);
+  return JSON.stringify([query.trim(), like, unlike, file, FILTERS.map((name) => rest[name])]);
 }
 
 /** How many filters are set. */
-export function filtersSet({ folder, shortest, longest, relevance }) {
-  return [folder, shortest, longest, relevance].filter((value) => value !== "").length;
+export function filtersSet(values) {
+  return FILTERS.filter((name) => values[name] !== "").length;
 }
 
 /** A link to a state. */
