@@ -8,6 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from m2d_clap.index.calibration import Calibration, drawn, of_sounds
 from m2d_clap.index.catalogue import Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.origin import Origin
@@ -34,6 +35,8 @@ def write_generation(
     facts = {key: str(value) for key, value in vars(origin).items()}
     whole = {"format_version": FORMAT_VERSION, **facts, "vectors": name}
     whole |= {"clips": clips, "rows": rows}
+    if (calibration := _calibrate(vectors, rows)) is not None:
+        whole["calibration"] = vars(calibration)
     aside = folder / f"{INDEX_FILE}.part"
     try:
         faiss.write_index(vectors, str(folder / name))
@@ -48,6 +51,14 @@ def write_generation(
         if old.name not in (name, before):
             old.unlink()
     return len(clips), len(rows)
+
+
+def _calibrate(vectors: Any, rows: list[tuple[int, float, float]]) -> Calibration | None:
+    sample = drawn(len(rows))
+    if not sample:
+        return None
+    of_rows = vectors.reconstruct_batch(np.array(sample, np.int64))
+    return of_sounds(of_rows, np.array([rows[row][0] for row in sample], np.int64))
 
 
 def _current(folder: Path) -> str | None:

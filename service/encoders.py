@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from m2d_clap.index.embed import embed
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Waveform
+from m2d_clap.service.hearing import encode_classes, encode_spans
 
-Kind = Literal["texts", "sounds"]
+Kind = Literal["texts", "sounds", "spans", "classes"]
 Vectors = NDArray[np.float32]
 
 _LOG = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def encode_sounds(clap: Clap, sounds: Sequence[Waveform]) -> list[Vectors]:
 ENCODE: dict[Kind, Callable[[Clap, Any], list[Vectors]]] = {
     "texts": encode_texts,
     "sounds": encode_sounds,
+    "spans": encode_spans,
+    "classes": encode_classes,
 }
 
 

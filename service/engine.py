@@ -6,24 +6,31 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from m2d_clap.index import Clip, Hit, Index
+import numpy as np
+
+from m2d_clap.index import Clip, Index
+from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
+from m2d_clap.model import Waveform
 from m2d_clap.model.checkpoint import describe
 from m2d_clap.model.errors import TextEncoderError
 from m2d_clap.service.batcher import Batcher
-from m2d_clap.service.encoders import Plan, Vectors
+from m2d_clap.service.encoders import Kind, Plan, Vectors
 from m2d_clap.service.errors import (
     ClipFileGoneError,
     EncodingError,
     UnknownClipError,
     WorkerDownError,
 )
+from m2d_clap.service.kept import Kept
+from m2d_clap.service.questions import Scale
 from m2d_clap.service.settings import Settings
-from m2d_clap.service.tagging import Label, Tag, rank, vocabulary
+from m2d_clap.service.tagging import vocabulary
 from m2d_clap.service.uploads import Decoder
 from m2d_clap.service.worker import Worker
 
 _EMBEDDING_LABELS = "the built-in labels are being embedded"
 _TEXTS_TOGETHER, _SECONDS_TOGETHER = 64, 400.0
+_KEPT_BYTES = 64 * 2**20  # of pictures and maps
 
 
 class Engine:
@@ -39,7 +46,7 @@ class Engine:
         checkpoint = settings.checkpoint or self.index.checkpoint
         self.model = describe(checkpoint)
         self.index.check_model(self.model.fingerprint, checkpoint)
-        self._decoder = Decoder(
+        self.decoder = Decoder(
             self.model.config.front_end.sample_rate,
             settings.max_seconds,
             settings.min_seconds,
@@ -61,12 +68,17 @@ class Engine:
             settings.waiting_seconds,
             _SECONDS_TOGETHER,
         )
+        self._spans = self._along("spans", device)
+        self._classes = self._along("classes", device)
+        self.kept = Kept(_KEPT_BYTES)
         self._vocabulary: Vectors | None = None
+        self._scale: tuple[Index | None, Vectors | None, Scale] = (None, None, Scale())
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs worker and batchers for as long as the context lasts."""
-        loops = (self.worker.run(), self.texts.run(), self.sounds.run(), self._prepare())
+        queues = (self.texts, self.sounds, self._spans, self._classes)
+        loops = (self.worker.run(), *(queue.run() for queue in queues), self._prepare())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield
@@ -74,7 +86,7 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._decoder.close()
+            self.decoder.close()
 
     def require_ready(self) -> None:
         """Raises WorkerDownError, saying why, unless every kind of request can be answered."""
@@ -83,24 +95,51 @@ class Engine:
         if self._vocabulary is None and self._understands_text:
             raise WorkerDownError(_EMBEDDING_LABELS)
 
-    async def search_text(self, query: str, k: int) -> list[Hit]:
-        """The k clips nearest to a text, best first."""
-        return await self._nearest((await self._sentences([query]))[0], k)
-
-    async def search_audio(self, file: BinaryIO, k: int) -> list[Hit]:
-        """The k clips nearest to an uploaded sound, best first."""
-        return await self._nearest(await self._sound(file), k)
-
-    async def tags(self, file: BinaryIO, names: Sequence[str], k: int) -> list[Tag]:
-        """The k best of the labels given, of the built-in vocabulary without any."""
+    def vocabulary_vectors(self) -> Vectors:
+        """(labels, dim) of the built-in vocabulary. Raises WorkerDownError until it is embedded."""
         self._require_text()
-        sound = await self._sound(file)
-        if not names:
-            if self._vocabulary is None:
-                raise WorkerDownError(_EMBEDDING_LABELS)
-            return rank(sound, self._vocabulary, vocabulary(), k)
-        labels = [Label(name) for name in dict.fromkeys(names)]
-        return rank(sound, await self._sentences([label.prompt for label in labels]), labels, k)
+        if self._vocabulary is None:
+            raise WorkerDownError(_EMBEDDING_LABELS)
+        return self._vocabulary
+
+    async def sentences(self, texts: Sequence[str]) -> Vectors:
+        """(texts, dim) unit vectors, many of them in several turns, so that others get theirs."""
+        self._require_text()
+        turns = [
+            tuple(texts[at : at + _TEXTS_TOGETHER]) for at in range(0, len(texts), _TEXTS_TOGETHER)
+        ]
+        return np.concatenate([await self.texts.submit(turn, len(turn)) for turn in turns])
+
+    async def waveform(self, file: BinaryIO) -> Waveform:
+        """An upload, decoded; refused at once where nothing could be made of it."""
+        if not self.worker.ready.is_set():
+            raise WorkerDownError(self.worker.reason)
+        return await self.decoder.decode(file)
+
+    async def heard(self, waveform: Waveform) -> Vectors:
+        """(dim,): the unit vector of a sound."""
+        return await self.sounds.submit(waveform, waveform.seconds)
+
+    async def sound(self, file: BinaryIO) -> Vectors:
+        """(dim,): the unit vector of an upload."""
+        return await self.heard(await self.waveform(file))
+
+    async def spans(self, waveform: Waveform) -> Vectors:
+        """(spans, dim): unit vectors of a sound's stretches."""
+        return await self._spans.submit(waveform, waveform.seconds)
+
+    async def classes(self, waveform: Waveform) -> Vectors:
+        """(1 + spans, classes): probabilities of the whole and of its stretches."""
+        return await self._classes.submit(waveform, waveform.seconds)
+
+    async def scale(self, index: Index) -> Scale:
+        """What makes this index's cosines readable; learned when first asked for."""
+        of_index, of_vocabulary, scale = self._scale
+        if of_index is not index or of_vocabulary is not self._vocabulary:
+            vocabulary = self._vocabulary
+            scale = await asyncio.to_thread(_learned, index, vocabulary)
+            self._scale = (index, vocabulary, scale)
+        return scale
 
     def clip(self, clip_id: str) -> Clip:
         """Raises UnknownClipError."""
@@ -126,25 +165,30 @@ class Engine:
         if not self._understands_text:
             raise TextEncoderError("the checkpoint served here hears sounds only, it knows no text")
 
-    async def _sentences(self, texts: Sequence[str]) -> Vectors:
-        self._require_text()
-        return await self.texts.submit(tuple(texts), len(texts))
-
-    async def _sound(self, file: BinaryIO) -> Vectors:
-        if not self.worker.ready.is_set():
-            raise WorkerDownError(self.worker.reason)
-        waveform = await self._decoder.decode(file)
-        return await self.sounds.submit(waveform, waveform.seconds)
-
-    async def _nearest(self, vector: Vectors, k: int) -> list[Hit]:
-        return await asyncio.to_thread(self.index.search, vector, k)
+    def _along(self, kind: Kind, device: asyncio.Lock) -> Batcher:
+        return Batcher(
+            lambda items: self.worker.encode(kind, items),
+            device,
+            self.settings.waiting_seconds,
+            _SECONDS_TOGETHER,
+        )
 
     async def _prepare(self) -> None:
         """Embeds the built-in labels once the worker is ready; again should it die meanwhile."""
-        prompts = [label.prompt for label in vocabulary()]
+        prompts = tuple(label.prompt for label in vocabulary())
         while self._understands_text and self._vocabulary is None:
             await self.worker.ready.wait()
             try:
-                self._vocabulary = await self._sentences(prompts)
+                self._vocabulary = await self.texts.submit(prompts, len(prompts))
             except (WorkerDownError, EncodingError):
                 await asyncio.sleep(1.0)
+
+
+def _learned(index: Index, vocabulary: Vectors | None) -> Scale:
+    """An index made by an older release holds no calibration between sounds: it is learned here."""
+    rows = drawn(index.windows)
+    if not rows:
+        return Scale()
+    vectors = index.rows(rows)
+    text = None if vocabulary is None else of_sentences(vectors, vocabulary)
+    return Scale(text, index.calibration or of_sounds(vectors, index.owners(rows)))

@@ -40,3 +40,15 @@ class UnknownClipError(ServiceError):
 
 class ClipFileGoneError(ServiceError):
     """The clip is known, but its file is no longer where it was indexed."""
+
+
+class CursorError(ServiceError):
+    """A cursor that is none, or belongs to another question or model."""
+
+
+class NoDirectionError(ServiceError):
+    """A question whose parts cancel each other out, or that has none."""
+
+
+class NoHeadError(ServiceError):
+    """The checkpoint has no trained head."""

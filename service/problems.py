@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from m2d_clap.index import FilterError
 from m2d_clap.model.errors import (
     AudioError,
     AudioTooLongError,
@@ -16,11 +17,15 @@ from m2d_clap.model.errors import (
     ClapError,
     TextEncoderError,
 )
+from m2d_clap.service import openai
 from m2d_clap.service.errors import (
     BodyTooLargeError,
     BusyError,
     ClipFileGoneError,
+    CursorError,
     EncodingError,
+    NoDirectionError,
+    NoHeadError,
     UnknownClipError,
     WorkerDownError,
 )
@@ -39,11 +44,16 @@ class Problem:
 
 INTERNAL = Problem("internal", 500, "Something is wrong in the server")
 INVALID = Problem("invalid-request", 422, "A field is missing, unknown or out of range")
+MALFORMED = Problem("bad-request", 400, "The body is not what its content type says")
 ERRORS: dict[type[ClapError], Problem] = {
     BodyTooLargeError: Problem("body-too-large", 413, "More bytes than this server takes"),
     AudioTooLongError: Problem("audio-too-long", 413, "More seconds than this server takes"),
     BadSamplesError: Problem("bad-samples", 422, "The sound decodes to something meaningless"),
     AudioError: Problem("not-audio", 415, "Nothing in it can be decoded as sound"),
+    FilterError: Problem("invalid-filter", 422, "The filter cannot be read"),
+    CursorError: Problem("invalid-cursor", 422, "The cursor is none, or of another question"),
+    NoDirectionError: Problem("no-direction", 422, "The question's parts cancel out"),
+    NoHeadError: Problem("no-trained-head", 409, "This server's model has no trained head"),
     UnknownClipError: Problem("unknown-clip", 404, "No clip has this id"),
     ClipFileGoneError: Problem("clip-file-gone", 410, "The clip's file has moved or was deleted"),
     BusyError: Problem("busy", 503, "The queue is full: try again soon"),
@@ -54,8 +64,18 @@ ERRORS: dict[type[ClapError], Problem] = {
 """From an error to its problem; the nearest class counts."""
 
 
+def all_problems() -> tuple[Problem, ...]:
+    """Every kind but those that HTTP itself knows, and a body that is no multipart."""
+    return (INTERNAL, INVALID, MALFORMED, *ERRORS.values())
+
+
 def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSONResponse:
     """The response for one occurrence of a problem."""
+    headers = {"Retry-After": "1"} if problem.status == 503 else None
+    if request.url.path == openai.PATH:
+        return JSONResponse(
+            openai.error(problem.name, problem.status, detail), problem.status, headers
+        )
     body = {
         "type": f"/problems/{problem.name}",
         "title": problem.title,
@@ -64,7 +84,6 @@ def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSON
         "instance": request.url.path,
         **more,
     }
-    headers = {"Retry-After": "1"} if problem.status == 503 else None
     return JSONResponse(body, problem.status, headers, MEDIA_TYPE)
 
 
@@ -78,7 +97,8 @@ def install(app: FastAPI) -> None:
 
 async def _clap_error(request: Request, error: Exception) -> JSONResponse:
     problem = next((ERRORS[c] for c in type(error).__mro__ if c in ERRORS), INTERNAL)
-    return answer(problem, request, str(error))
+    more = {"column": error.column} if isinstance(error, FilterError) else {}
+    return answer(problem, request, str(error), **more)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

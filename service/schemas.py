@@ -1,26 +1,129 @@
-"""Bodies of requests and answers, as the OpenAPI document shows them."""
+"""Bodies of requests and answers, as the OpenAPI document shows them. Imports no engine: the client
+uses it too."""
 
-from typing import Annotated
-from urllib.parse import quote
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from m2d_clap import index
-from m2d_clap.service import tagging
+LONGEST_FILTER = 4000
+MOST_HITS = 1000
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 3.0 is a whole one."""
+    whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
+    return int(value) if whole else value
+
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-Count = Annotated[int, Field(ge=1, le=1000, description="how many, best first")]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Count = Annotated[
+    int,
+    BeforeValidator(_whole),
+    Field(ge=1, le=MOST_HITS, description="how many, best first"),
+]
+Cursor = Annotated[
+    str,
+    Field(max_length=1000, description="`next` of the page before, with the same question"),
+]
+FilterText = Annotated[
+    str,
+    Field(
+        max_length=LONGEST_FILTER,
+        description="what a clip must be: comparisons of id, path, folder, name, format, seconds, "
+        "metadata.KEY by = != < <= > >= ~ (pattern) under (folder) in (…), joined by and, or, not, "
+        "( )",
+        examples=['seconds < 5 and path ~ "birds/*" and not format = "mp3"'],
+    ),
+]
+ClipIds = Annotated[list[Identifier], Field(max_length=MOST_HITS)]
+Within = Annotated[
+    ClipIds | Text,
+    Field(description="only these clips (a list of ids), or only below this folder (a text)"),
+]
+Least = Annotated[float, Field(ge=-1, le=1, description="leave out what has a lower cosine")]
+LeastRelevance = Annotated[
+    float,
+    Field(ge=0, le=1, description="leave out what is less relevant, or whose relevance is unknown"),
+]
+Weight = Annotated[
+    float,
+    Field(ge=-100, le=100, allow_inf_nan=False, description="below 0: away from it; 0: not at all"),
+]
 
 
-class TextQuery(BaseModel):
-    """What a sound should sound like."""
+class Body(BaseModel):
+    """A request: no unknown fields, and no text where a number belongs."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Narrowed(Body):
+    """What every search in JSON may add."""
+
+    k: Count = 10
+    cursor: Cursor | None = None
+    filter: FilterText | None = None
+    within: Within | None = None
+    min_score: Least | None = None
+    min_relevance: LeastRelevance | None = None
+
+
+class TextQuery(Narrowed):
+    """What a sound should sound like, and what it should not."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"query": "a dog barking", "k": 3}]}
+        json_schema_extra={
+            "examples": [
+                {"query": "a dog barking", "k": 3},
+                {"query": "rain", "not": ["thunder"], "filter": "seconds >= 2", "k": 3},
+            ]
+        }
     )
 
     query: Text
-    k: Count = 10
+    not_: list[Text] = Field(
+        default_factory=list,
+        alias="not",
+        max_length=20,
+        description="each pushes the hits away, with half the weight of the query",
+    )
+
+
+class WeightedText(Body):
+    """A text as a part of a question."""
+
+    text: Text
+    weight: Weight = 1.0
+
+
+class WeightedClip(Body):
+    """A sound of the library as a part of a question."""
+
+    id: Identifier
+    weight: Weight = 1.0
+
+
+class Query(Narrowed):
+    """Texts, clips and uploads at once. The vectors of the parts, each of length 1, are added,
+    each times its weight; the score of a hit is its cosine to that sum."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"texts": [{"text": "birds", "weight": 1.0}], "clips": [], "k": 3}]
+        }
+    )
+
+    texts: list[WeightedText] = Field(default_factory=list, max_length=50)
+    clips: list[WeightedClip] = Field(
+        default_factory=list, max_length=50, description="they are not among the hits themselves"
+    )
+    file_weights: list[Weight] = Field(
+        default_factory=list,
+        max_length=10,
+        description="of the uploads, in their order; 1 for those beyond",
+    )
 
 
 class Clip(BaseModel):
@@ -30,40 +133,38 @@ class Clip(BaseModel):
     path: str = Field(description="relative to the library")
     paths: list[str] = Field(description="every file with this content")
     seconds: float
+    metadata: dict[str, Any] = Field(description="what else is known of it; may be empty")
     audio: str = Field(description="where its sound is served")
-
-    @classmethod
-    def of(cls, clip: index.Clip) -> "Clip":
-        return cls(
-            id=clip.id,
-            path=clip.path,
-            paths=list(clip.paths),
-            seconds=clip.seconds,
-            audio=f"/v1/clips/{quote(clip.id)}/audio",
-        )
+    spectrogram: str = Field(description="where a picture of it is served")
+    waveform: str = Field(description="where its loudness along time is served")
 
 
 class Hit(Clip):
     """A clip that was found, and its best moment."""
 
-    score: float = Field(description="cosine, −1 … 1")
+    score: float = Field(description="cosine to the question, −1 … 1; hits come in its order")
+    relevance: float | None = Field(
+        description="the score made readable, 0 … 1: near 0 like a random pair, 0.5 half-way, near "
+        "1 as close as the closest pairs of this library; no probability. null: not known"
+    )
     start: float = Field(description="of the best moment, seconds")
     end: float
-
-    @classmethod
-    def of_hit(cls, hit: index.Hit) -> "Hit":
-        clip = Clip.of(hit.clip).model_dump()
-        return cls(**clip, score=hit.score, start=hit.start, end=hit.end)
 
 
 class Hits(BaseModel):
     """Clips, best first."""
 
     hits: list[Hit]
+    next: str | None = Field(description="the cursor of the next page; null: there is none")
+    total: int = Field(description="clips that were searched: what filter and within admit")
 
-    @classmethod
-    def of(cls, hits: list[index.Hit]) -> "Hits":
-        return cls(hits=[Hit.of_hit(hit) for hit in hits])
+
+class Clips(BaseModel):
+    """Clips of the library, by path."""
+
+    clips: list[Clip]
+    next: str | None = Field(description="the cursor of the next page; null: there is none")
+    total: int = Field(description="clips that the filter admits")
 
 
 class Tag(BaseModel):
@@ -71,17 +172,89 @@ class Tag(BaseModel):
 
     name: str
     mid: str | None = Field(description="its AudioSet class, if it is one")
-    score: float = Field(description="cosine, −1 … 1")
+    score: float = Field(description="cosine, −1 … 1; or the trained head's probability, 0 … 1")
+    relevance: float | None = Field(
+        description="the cosine made readable, 0 … 1 (see hits); or the probability. null: not known"
+    )
+
+
+class Moment(BaseModel):
+    """What can be heard in a stretch of the sound."""
+
+    start: float = Field(description="seconds")
+    end: float
+    tags: list[Tag] = Field(description="at most 10, best first")
 
 
 class Tags(BaseModel):
     """Tags, best first."""
 
+    scores: Literal["cosine", "probability"]
     tags: list[Tag]
+    timeline: list[Moment] | None = Field(
+        None, description="stretches of 2 s, one after another; null where it was not asked for"
+    )
 
-    @classmethod
-    def of(cls, tags: list[tagging.Tag]) -> "Tags":
-        return cls(tags=[Tag(name=t.label.name, mid=t.label.mid, score=t.score) for t in tags])
+
+class Label(BaseModel):
+    """A name that tags can have."""
+
+    name: str
+    mid: str | None = Field(description="its AudioSet class, if it is one")
+
+
+class Labels(BaseModel):
+    """What this server can call a sound."""
+
+    labels: list[Label] = Field(description="the built-in vocabulary")
+    trained: list[Label] = Field(description="classes of the checkpoint's own head; may be empty")
+
+
+class IndexFacts(BaseModel):
+    """The library as it is searched."""
+
+    library: str = Field(description="the name of its folder")
+    clips: int
+    windows: int = Field(description="vectors: a clip has one for every ten seconds")
+    seconds: float = Field(description="of sound, all clips together")
+    generation: int = Field(description="rises with every change of the index")
+    fingerprint: str = Field(description="of the model that made the vectors")
+    dim: int
+    relevance: list[Literal["text", "sound"]] = Field(
+        description="kinds of question whose hits have a relevance"
+    )
+
+
+class ModelFacts(BaseModel):
+    """The checkpoint that is served."""
+
+    name: str
+    licence: str
+    fingerprint: str
+    dim: int = Field(description="of an embedding")
+    sample_rate: int = Field(description="Hz; uploads are resampled to it")
+    text_encoder: str = Field(description="none: it understands no text")
+    trained_labels: int = Field(description="classes of its own head; 0: it has none")
+    max_seconds: float = Field(description="longest upload, seconds")
+    max_upload_bytes: int
+
+
+class Waveform(BaseModel):
+    """How loud a clip is along time."""
+
+    id: str
+    seconds: float
+    covered: float = Field(description="seconds from the start that were looked at; then zeros")
+    peaks: list[float] = Field(description="the largest sample of each equal stretch, 0 … 1")
+
+
+class Map(BaseModel):
+    """Every clip as a point; near ones sound alike. Lists of equal length, in one order."""
+
+    ids: list[str]
+    x: list[float] = Field(description="−1 … 1")
+    y: list[float] = Field(description="−1 … 1")
+    names: list[str] = Field(description="paths")
 
 
 class Status(BaseModel):
@@ -98,3 +271,12 @@ class Problem(BaseModel):
     status: int
     detail: str
     instance: str
+    column: int | None = Field(None, description="of a filter that cannot be read, from 1")
+    errors: list["FieldError"] | None = Field(None, description="fields that are wrong")
+
+
+class FieldError(BaseModel):
+    """One field, and what is wrong with it."""
+
+    field: str
+    message: str

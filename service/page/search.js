@@ -12,25 +12,21 @@ export function isQuestion({ query, like, unlike, sound }) {
 
 /**
  * One page of what a state asks for: {hits, next, total}; `next` is the cursor of the page after
- * it, null at the end. Throws Problem or AbortError.
+ * it, null at the end; `total`: how many there are, null where that is not known. Throws Problem or AbortError.
  */
 export async function page(state, cursor, signal) {
   const answer = await request(state, cursor, signal);
   const hits = (answer.hits ?? answer.clips).map(remember);
-  const fit = hits.filter((hit) => fits(hit, state.relevance));
-  if (fit.length < hits.length) return { hits: fit, next: null, total: null };
-  return { hits, next: answer.next ?? null, total: answer.total ?? null };
-}
-
-/** Relevance falls along a list: where one hit does not fit, none after it does. */
-function fits({ relevance }, least) {
-  return least === "" || typeof relevance !== "number" || relevance >= Number(least) / 100;
+  const total = state.relevance === "" ? (answer.total ?? null) : null;
+  return { hits, next: answer.next ?? null, total };
 }
 
 function request(state, cursor, signal) {
   const query = state.query.trim();
   const filter = filterOf(state);
   const rest = { k: PAGE, ...(cursor ? { cursor } : {}), ...(filter ? { filter } : {}) };
+  if (!isQuestion(state)) return ask(`/v1/clips${parameters(rest)}`, { signal });
+  if (state.relevance !== "") rest.min_relevance = Number(state.relevance) / 100;
   const clips = [
     ...state.like.map((id) => ({ id, weight: 1 })),
     ...state.unlike.map((id) => ({ id, weight: UNLIKE })),
@@ -40,22 +36,20 @@ function request(state, cursor, signal) {
     const texts = query ? [{ text: query, weight: 1 }] : [];
     return ask("/v1/search", { body: { texts, clips, ...rest }, signal });
   }
-  if (query) return ask("/v1/search/text", { body: { query, ...rest }, signal });
-  return ask(`/v1/clips${parameters({ ...rest, filter })}`, { signal });
+  return ask("/v1/search/text", { body: { query, ...rest }, signal });
 }
 
+/** A sound alone goes to its own route; with words or clips, these go beside it as JSON. */
 function bySound(sound, query, clips, rest, signal) {
   const form = new FormData();
   form.append("file", sound, sound.name);
-  const alone = !query && !clips.length;
-  if (!alone) {
-    form.append("texts", JSON.stringify(query ? [{ text: query, weight: 1 }] : []));
-    form.append("clips", JSON.stringify(clips));
+  if (!query && !clips.length) {
+    for (const [name, value] of Object.entries(rest)) form.append(name, value);
+    return ask("/v1/search/audio", { body: form, signal });
   }
-  for (const [name, value] of Object.entries(rest)) {
-    form.append(name, value);
-  }
-  return ask(alone ? "/v1/search/audio" : "/v1/search", { body: form, signal });
+  const texts = query ? [{ text: query, weight: 1 }] : [];
+  form.append("query", JSON.stringify({ texts, clips, ...rest }));
+  return ask("/v1/search", { body: form, signal });
 }
 
 /** The filters in the server's language, e.g. `path ~ "*birds*" and seconds < 5`; null without. */

@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { clock, cosine, span } from "./times.js";
 
 const TAGS = 10;
-const MOST_COLUMNS = 120;
+const MOST_COLUMNS = 400;
 
 /** Tags of a File: {tags, timeline}; your own `labels` instead of the built-in ones if given. */
 export function tagsOf(file, labels, signal) {

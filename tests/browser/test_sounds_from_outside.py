@@ -31,7 +31,8 @@ def test_a_dropped_sound_is_tagged_along_time(visit: Any, library: Path, dark: b
     page.get_by_role("heading", name="walk.wav").wait_for()
     assert page.get_by_role("list", name="Tags").get_by_role("listitem").count() == 10
     times = page.get_by_role("region", name="Tags along time").get_by_role("columnheader")
-    assert times.all_inner_texts() == ["from", "0:00", "0:10", "0:20", "0:30", "0:40"]
+    assert times.all_inner_texts()[:3] == ["from", "0:00", "0:02"]
+    assert times.count() == 1 + 25
     times.get_by_role("button", name="0:20").click()
     page.get_by_role("button", name="Pause", exact=True).wait_for()
     page.wait_for_timeout(300)

@@ -1,0 +1,90 @@
+"""Vectors → points of a plane, so that a person sees which sounds are alike.
+
+A few hundred centres (k-means) are laid out by t-SNE, which keeps neighbours together and pushes the
+rest apart; every sound then lies among the centres nearest to it. The cost grows with the number of
+sounds as k-means does, not as t-SNE.
+"""
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+_CENTRES = 256
+_NEAREST = 3
+_STEPS = 400
+_SEED = 8
+
+Points = NDArray[np.float64]
+
+
+def positions(vectors: NDArray[np.float32]) -> Points:
+    """(sounds, 2) in −1 … 1, from unit vectors (sounds, dim); the same at every call."""
+    count = len(vectors)
+    if count < 3:
+        return np.stack([np.linspace(-0.5, 0.5, count), np.zeros(count)], axis=1)
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    if count <= _CENTRES:
+        return _spread(_plane(vectors.astype(np.float64)))
+    means = faiss.Kmeans(
+        vectors.shape[1], _CENTRES, niter=10, seed=_SEED, spherical=True, max_points_per_centroid=64
+    )
+    means.train(vectors)
+    found = np.asarray(means.centroids, np.float32)
+    laid = _plane(found.astype(np.float64))
+    near = faiss.IndexFlatIP(vectors.shape[1])
+    near.add(found)
+    cosines, centres = near.search(vectors, _NEAREST)
+    # Soft, so that a sound between two centres lies between them; the width is that of the data.
+    width = max(float((cosines[:, 0] - cosines[:, -1]).mean()), 1e-6) / 2
+    weights = np.exp((cosines - cosines[:, :1]) / width).astype(np.float64)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return _spread(np.einsum("nk,nkd->nd", weights, laid[centres]))
+
+
+def _plane(vectors: NDArray[np.float64]) -> Points:
+    """Exact t-SNE (van der Maaten, Hinton 2008) of a few hundred vectors, begun at their first two
+    principal components."""
+    centred = vectors - vectors.mean(axis=0)
+    left, strength, _ = np.linalg.svd(centred, full_matrices=False)
+    start = left[:, :2] * strength[:2]
+    if start.shape[1] < 2:
+        start = np.pad(start, ((0, 0), (0, 2 - start.shape[1])))
+    laid: Points = start / max(float(start[:, 0].std()), 1e-12) * 1e-2
+    # Equal vectors would stay on one spot for ever.
+    laid = laid + np.random.default_rng(_SEED).normal(0, 1e-4, laid.shape)
+    wanted = _neighbourhoods(centred)
+    speed = np.zeros_like(laid)
+    for step in range(_STEPS):
+        apart = laid[:, None] - laid[None]
+        kernel = 1.0 / (1.0 + (apart**2).sum(axis=2))
+        np.fill_diagonal(kernel, 0.0)
+        stronger = 4.0 if step < 80 else 1.0
+        pull = (stronger * wanted - kernel / kernel.sum()) * kernel
+        slope = 4.0 * (pull[:, :, None] * apart).sum(axis=1)
+        speed = (0.5 if step < 80 else 0.8) * speed - len(laid) / 4.0 * slope
+        laid = laid + speed
+    return laid
+
+
+def _neighbourhoods(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, n): how much each pair belongs together; symmetric, all together 1."""
+    count = len(vectors)
+    squares = (vectors**2).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares[None] - 2 * vectors @ vectors.T, 0.0)
+    neighbours = max(2, min(15, (count - 1) // 3))
+    # Each sound's own width: the distance of its last neighbour.
+    width = np.maximum(np.sort(distances, axis=1)[:, min(neighbours, count - 1)], 1e-12)
+    together = np.exp(-2.0 * distances / width[:, None])
+    np.fill_diagonal(together, 0.0)
+    together /= np.maximum(together.sum(axis=1, keepdims=True), 1e-300)
+    both: NDArray[np.float64] = together + together.T
+    return np.asarray(both / both.sum())
+
+
+def _spread(laid: Points) -> Points:
+    """Fills the square: half its place by value, half by rank, so that no outlier squeezes the rest."""
+    span = np.maximum(np.abs(laid - np.median(laid, axis=0)).max(axis=0), 1e-12)
+    values = (laid - np.median(laid, axis=0)) / span
+    ranks = np.argsort(np.argsort(laid, axis=0, kind="stable"), axis=0, kind="stable")
+    mixed: Points = 0.5 * values + 0.5 * (2.0 * ranks / (len(laid) - 1) - 1.0)
+    return np.clip(mixed, -1.0, 1.0)
