@@ -1,5 +1,5 @@
 // The one way to the server: keys, problems, and patience while it is busy.
-import { askForKey, hasKey, keyHeaders } from "./key.js";
+import { askForKey, hasKey, keptKey, keyHeaders } from "./key.js";
 import { Problem } from "./problem.js";
 
 const TRIES = 30;
@@ -17,6 +17,7 @@ const blobs = new Map();
 export async function fetched(path, { method, body, signal, patient = true } = {}) {
   const json = body !== undefined && !(body instanceof FormData);
   for (let attempt = 1; ; attempt += 1) {
+    const key = keptKey();
     const headers = { ...keyHeaders(), ...(json ? { "Content-Type": "application/json" } : {}) };
     const options = {
       method: method ?? (body === undefined ? "GET" : "POST"),
@@ -32,7 +33,10 @@ export async function fetched(path, { method, body, signal, patient = true } = {
       return response;
     }
     const problem = await Problem.of(response);
-    if (response.status === 401 && (await askForKey(hasKey() ? problem.detail : ""))) continue;
+    if (response.status === 401) {
+      const another = keptKey() !== key; // given while this request was under way
+      if (another || (await askForKey(key ? problem.detail : ""))) continue;
+    }
     const busy = response.status === 503 || response.status === 429;
     if (!busy || !patient || attempt === TRIES) throw problem;
     traffic.dispatchEvent(new CustomEvent("waiting", { detail: problem }));

@@ -48,11 +48,12 @@ export class Detail {
       moment.style.left = `${(100 * start) / seconds}%`;
       moment.style.width = `${(100 * (end - start)) / seconds}%`;
     }
-    const frame = el("div", { class: "spectrogram", hidden: true }, this.image, moment, this.head);
+    const frame = el("div", { class: "spectrogram", hidden: !this.clip.spectrogram }, this.image, moment, this.head);
     frame.addEventListener("click", (event) => {
       const box = frame.getBoundingClientRect();
       player.play(this.clip, ((event.clientX - box.left) / box.width) * seconds);
     });
+    this.image.addEventListener("error", () => (frame.hidden = true));
     this.image.addEventListener("load", () => (frame.hidden = false));
     return frame;
   }

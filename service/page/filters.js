@@ -22,7 +22,7 @@ export function startFilters() {
     field("longest", "at most", fields.longest),
     field("relevance", "Relevance %, at least", fields.relevance),
     field("filter", "And this expression holds", fields.filter),
-    el("button", { type: "button", class: "quiet", text: "Take away", onclick: () => change(Object.fromEntries(FILTERS.map((name) => [name, ""]))) }),
+    el("button", { type: "button", class: "quiet", text: "Clear", onclick: () => change(Object.fromEntries(FILTERS.map((name) => [name, ""]))) }),
   );
   let timer;
   byId("filters").addEventListener("input", () => {

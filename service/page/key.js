@@ -5,13 +5,18 @@ let asking = null;
 
 /** Headers that carry the key; none without one. */
 export function keyHeaders() {
-  const key = sessionStorage.getItem("key");
+  const key = keptKey();
   return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+/** The key that is kept; null without one. */
+export function keptKey() {
+  return sessionStorage.getItem("key");
 }
 
 /** Whether a key is known; then players and pictures cannot fetch for themselves. */
 export function hasKey() {
-  return sessionStorage.getItem("key") !== null;
+  return keptKey() !== null;
 }
 
 /** Asks the person for a key; true once one was given. Callers at the same time share a dialog. */

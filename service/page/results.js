@@ -10,6 +10,13 @@ import { Row } from "./row.js";
 import { isQuestion, page } from "./search.js";
 import { change, filtersSet, onChange, searchKey, state } from "./state.js";
 
+/** Sees the list's end come near. */
+const ending = new IntersectionObserver(
+  (entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) more();
+  },
+  { rootMargin: "600px" },
+);
 let rows = [];
 let selected = null;
 let cursor = null;
@@ -40,9 +47,6 @@ export function startResults() {
   player.playing.addEventListener("time", () => {
     rows.find((row) => player.isCurrent(row.hit))?.showTime();
   });
-  new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) more();
-  }, { rootMargin: "600px" }).observe(byId("ending"));
   search();
 }
 
@@ -140,6 +144,8 @@ function add(found) {
     row.node.setAttribute("aria-setsize", String(cursor ? -1 : rows.length));
   });
   showCount();
+  ending.unobserve(byId("ending")); // observing anew also tells of an end that stayed in sight
+  ending.observe(byId("ending"));
 }
 
 function clear() {

@@ -67,7 +67,10 @@ def address(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     build_index(library, index, bundled(), checkpoint.fingerprint, checkpoint.clap())
     script = Path(sys.executable).with_name("m2d-clap")
     with subprocess.Popen(
-        [script, "serve", index, "--port", "0"], stdout=subprocess.PIPE, text=True, env=os.environ
+        [script, "serve", index, "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "M2D_CLAP_THREADS": "1"},
     ) as process:
         try:
             assert process.stdout is not None
@@ -112,7 +115,7 @@ def visit(chromium: Any, address: str) -> Iterator[Callable[..., Any]]:
             **more,
         )
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.extend(_policy(message.text)))

@@ -33,7 +33,7 @@ def position(page: Any) -> float:
 
 
 def until(page: Any, holds: Callable[[], bool]) -> None:
-    for _ in range(200):
+    for _ in range(600):
         if holds():
             return
         page.wait_for_timeout(50)
