@@ -62,11 +62,6 @@ export function startMap() {
     parts.card,
   );
   paint = painter(canvas);
-  canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-  canvas.addEventListener("webglcontextrestored", () => {
-    paint = painter(canvas);
-    ink();
-  });
   listen(labels, {
     pan: (right, below) => see(() => camera.pan(right, below)),
     zoom: (factor, left, top) => see(() => camera.zoomAt(factor, left, top)),
