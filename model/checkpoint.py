@@ -2,6 +2,7 @@
 
 config.json        format_version, fingerprint, every setting of the model
 model.safetensors  every weight, float32 or float16
+tokenizer.json     for a text encoder of our own: how its texts become token ids
 README.md          the model card, where there is one
 """
 
@@ -23,37 +24,49 @@ from torch import Tensor
 
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, config_from_dict, config_to_dict
-from m2d_clap.model.errors import CheckpointError
+from m2d_clap.model.errors import CheckpointError, TextEncoderError
+from m2d_clap.model.tokenizer import TOKENIZER_FILE, Tokenizer
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: lambda old: old | {"format_version": 2},  # 2 knows text encoders with their own tokenizer
+}
 """From version n: the function that turns its config.json into version n + 1's."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Settings and weights of one model, as values."""
+    """Settings and weights of one model, as values.
+
+    tokenizer: the text of tokenizer.json, exactly where the text encoder is our own.
+    """
 
     config: ClapConfig
     weights: Mapping[str, Tensor]
+    tokenizer: str | None = None
 
     @classmethod
     def of(cls, clap: Clap, dtype: torch.dtype = torch.float32) -> "Checkpoint":
         """A snapshot of a model; an external text encoder stays outside."""
-        return cls(
-            clap.config, {k: v.to("cpu", dtype, copy=True) for k, v in clap.state_dict().items()}
-        )
+        weights = {k: v.to("cpu", dtype, copy=True) for k, v in clap.state_dict().items()}
+        if not clap.config.text.own:
+            return cls(clap.config, weights)
+        tokenizer = clap.text_encoder().tokenizer
+        assert tokenizer is not None
+        return cls(clap.config, weights, tokenizer.definition)
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 over settings and weights: equal exactly when the model is the same."""
+        """sha256 over settings, weights, tokenizer: equal exactly when the model is the same."""
         digest = hashlib.sha256(json.dumps(config_to_dict(self.config), sort_keys=True).encode())
         for name in sorted(self.weights):
             tensor = self.weights[name].contiguous()
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        if self.tokenizer is not None:
+            digest.update(self.tokenizer.encode())
         return digest.hexdigest()
 
     def clap(self, device: str | torch.device = "cpu") -> Clap:
@@ -76,7 +89,25 @@ class Checkpoint:
                     f"the settings need {tuple(tensor.shape)}"
                 )
             tensor.copy_(self.weights[name])
+        if self.config.text.own:
+            assert clap.text is not None
+            clap.text.tokenizer = self._tokenizer()
         return clap.eval().to(device)
+
+    def _tokenizer(self) -> Tokenizer:
+        text = self.config.text
+        if self.tokenizer is None:
+            raise CheckpointError(f"the text encoder {text.kind!r} needs a {TOKENIZER_FILE}")
+        try:
+            tokenizer = Tokenizer(self.tokenizer, text.max_tokens)
+        except TextEncoderError as error:
+            raise CheckpointError(f"{TOKENIZER_FILE} is damaged: {error}") from error
+        if len(tokenizer.words) != text.architecture["vocab_size"]:
+            raise CheckpointError(
+                f"{TOKENIZER_FILE} knows {len(tokenizer.words)} tokens, the text encoder "
+                f"{text.architecture['vocab_size']}"
+            )
+        return tokenizer
 
     def save(self, folder: Path, card: str | None = None) -> None:
         """Writes the folder aside and renames it, so that it is never half written.
@@ -95,6 +126,8 @@ class Checkpoint:
         }
         save_file({k: v.contiguous() for k, v in self.weights.items()}, aside / WEIGHTS_FILE)
         (aside / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
+        if self.tokenizer is not None:
+            (aside / TOKENIZER_FILE).write_text(self.tokenizer, encoding="utf-8", newline="")
         if card is not None:
             (aside / CARD_FILE).write_text(card)
         for file in aside.iterdir():
@@ -119,12 +152,29 @@ class Checkpoint:
             weights = load_file(folder / WEIGHTS_FILE)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"cannot read {folder / WEIGHTS_FILE}: {error}") from error
-        checkpoint = cls(config, weights)
+        checkpoint = cls(config, weights, _read_tokenizer(folder, config))
         if checkpoint.fingerprint != description["fingerprint"]:
             raise CheckpointError(
                 f"{folder} is damaged or was edited: its fingerprint does not match its contents"
             )
         return checkpoint
+
+
+def _read_tokenizer(folder: Path, config: ClapConfig) -> str | None:
+    file = folder / TOKENIZER_FILE
+    if not config.text.own:
+        if file.exists():
+            raise CheckpointError(f"{file} does not belong to this checkpoint")
+        return None
+    try:
+        return file.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read {file}: {error}") from error
+
+
+def is_checkpoint(place: Path) -> bool:
+    """Whether a checkpoint lies there, whole or not."""
+    return (place / CONFIG_FILE).is_file()
 
 
 def bundled() -> Path:

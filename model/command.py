@@ -16,6 +16,8 @@ from m2d_clap.model.errors import AudioError
 from m2d_clap.model.text_encoder import SPECS
 from m2d_clap.model.upstream import Hints, import_published
 
+PUBLISHED = [kind for kind, spec in SPECS.items() if spec.hub_id is not None]
+
 
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
@@ -29,13 +31,13 @@ def import_(
     out: Annotated[Path, typer.Argument(help="the checkpoint folder to write")],
     frames: Annotated[int | None, typer.Option(help="frames a window", min=1)] = None,
     sample_rate: Annotated[int | None, typer.Option(help="Hz", min=1000)] = None,
-    text_encoder: Annotated[str | None, typer.Option(help=" | ".join(SPECS))] = None,
+    text_encoder: Annotated[str | None, typer.Option(help=" | ".join(PUBLISHED))] = None,
     heads: Annotated[int | None, typer.Option(help="default width / 64", min=1)] = None,
     text_heads: Annotated[int | None, typer.Option(help="default width / 64", min=1)] = None,
 ) -> None:
     """Convert published M2D-CLAP weights (non-commercial licence) into a checkpoint."""
-    if text_encoder is not None and text_encoder not in SPECS:
-        raise typer.BadParameter(f"--text-encoder is one of {', '.join(SPECS)}")
+    if text_encoder is not None and text_encoder not in PUBLISHED:
+        raise typer.BadParameter(f"--text-encoder is one of {', '.join(PUBLISHED)}")
     hints = Hints(frames, sample_rate, text_encoder, heads, text_heads)
     checkpoint = import_published(published, hints)
     checkpoint.save(out)

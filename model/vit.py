@@ -21,14 +21,17 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, width) → the same."""
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """(batch, tokens, width) → the same. seen: bool, broadcast to (batch, heads, from, to)."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        if x.requires_grad and x.device.type == "cpu":
-            # The fused kernel's backward pass is slower there than its parts'.
+        if seen is not None or (x.requires_grad and x.device.type == "cpu"):
+            # There the fused kernel's backward pass is slower than its parts', and on texts of ten
+            # tokens the kernel takes seven times as long.
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            if seen is not None:
+                scores = scores.masked_fill(~seen, -torch.inf)
             attended = scores.softmax(dim=-1).to(v.dtype) @ v
         else:
             attended = F.scaled_dot_product_attention(q, k, v)
@@ -59,9 +62,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = Mlp(width, int(width * mlp_ratio))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, tokens, width) → the same."""
-        x = x + self.attn(self.norm1(x))
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        """(batch, tokens, width) → the same. seen: as of Attention, None for all."""
+        x = x + self.attn(self.norm1(x), seen)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 

@@ -10,9 +10,10 @@ import torch
 
 from m2d_clap.model import Clap, Waveform
 from m2d_clap.model.config import FrontEndConfig, TextConfig
-from m2d_clap.model.mel import log_mel, mel_bank
+from m2d_clap.model.mel import log_mel, mel_bank, tables
 from m2d_clap.model.projector import MeanProjector, build_text_projection
-from m2d_clap.model.text_encoder import TextEncoder, Tokens, included_text_encoder
+from m2d_clap.model.text_encoder import TextEncoder, included_text_encoder
+from m2d_clap.model.tokenizer import Tokens
 
 GOLDEN = Path(__file__).parent / "golden"
 FEATURES, CLAP, LOGITS, TEXT, FROM_LMS = 5e-4, 1e-4, 5e-4, 2e-5, 5e-5
@@ -42,6 +43,12 @@ def test_the_mel_bank_is_slaneys(rate: int) -> None:
     close(
         mel_bank(FrontEndConfig.for_rate(rate)), arrays("frontend")[f"mel_fb_{rate // 1000}k"], 1e-6
     )
+
+
+@pytest.mark.parametrize("rate", [16000, 32000])
+def test_the_window_is_a_periodic_hann(rate: int) -> None:
+    window, _ = tables(FrontEndConfig.for_rate(rate), torch.device("cpu"))
+    close(window, arrays("frontend")[f"window_{rate // 1000}k"], 1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(WAVES))

@@ -356,6 +356,54 @@ def test_licences_have_short_names(address: str, name: str) -> None:
             '{"data": [{"id": "1"}]}',
             "sb_final.json, entry 1",
         ),
+        (
+            "wavcaps",
+            "json_files/SoundBible/sb_final.json",
+            '{"data": [{"id": "1", "caption": "a"}, {"id": "2", "caption": ""}]}',
+            "sb_final.json, entry 2 of 'data': id or caption is missing or empty",
+        ),
+        (
+            "audiocaps",
+            "dataset/val.csv",
+            AUDIOCAPS_HEADER + "1,v,0,rain\n2,w,0, \n",
+            "val.csv, line 3: caption is empty",
+        ),
+        (
+            "auto-acd",
+            "train.csv",
+            f"youtube_id,caption\n{VIDEO},\n",
+            "train.csv, line 2: caption is empty",
+        ),
+        (
+            "clotho",
+            "clotho_captions_evaluation.csv",
+            CLOTHO_HEADER + "a.wav,b,,,,\nx.wav,,,,,\n",
+            "evaluation.csv, line 3: all five captions are empty",
+        ),
+        (
+            "esc50",
+            "meta/esc50.csv",
+            "filename,fold,target,category,esc10,src_file,take\n1-1-A-0.wav,1,0,,True,1,A\n",
+            "esc50.csv, line 2: category is empty",
+        ),
+        (
+            "urbansound8k",
+            "metadata/UrbanSound8K.csv",
+            "slice_file_name,fsID,start,end,salience,fold,classID,class\nx.wav,1,0,1,1,,3,dog_bark\n",
+            "line 2: fold is empty",
+        ),
+        (
+            "fsd50k",
+            "FSD50K.ground_truth/dev.csv",
+            'fname,labels,mids,split\n1,"Rain,",/m,train\n',
+            "dev.csv, line 2: a label is empty",
+        ),
+        (
+            "audioset",
+            "eval_segments.csv",
+            AUDIOSET_HEAD + f'{VIDEO}, 0, 10, ""\n',
+            "eval_segments.csv, line 4: '' is none of AudioSet's 527",
+        ),
     ],
 )
 def test_a_table_that_is_not_as_published_is_named_with_its_line(

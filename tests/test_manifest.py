@@ -70,6 +70,8 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path) -> None:
         ("file,captions\nx.wav,|\n", "line 2: an entry of 'captions' is empty"),
         ("file,labels\nx.wav,a;;b\n", "line 2: an entry of 'labels' is empty"),
         ("file,label,split\nx.wav,a,val\n", "line 2: the split 'val' .* did you mean 'valid'?"),
+        ("file,caption,split\nx.wav,a,tset\n", "line 2: the split 'tset' .* mean 'test'?"),
+        ("file,caption,split\nx.wav,,test\n", "line 2: neither caption nor label"),
         ("file,label,split\nx.wav,a,Train\n", "train, valid, test, fold1, .* mean 'train'?"),
         ("file,label,split\nx.wav,a,fold_3\n", "did you mean 'fold3'?"),
         ("file,label,split\nx.wav,a,xyz\n", "the split 'xyz' .* or a number$"),

@@ -15,11 +15,19 @@ from scipy.io import wavfile
 from typer.testing import CliRunner
 
 from m2d_clap.model import Checkpoint, Clap
-from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.model.config import (
+    ClapConfig,
+    EncoderConfig,
+    FrontEndConfig,
+    ProjectorConfig,
+    TextConfig,
+)
 from m2d_clap.model.errors import CheckpointError
+from m2d_clap.model.text_encoder import Tokens
 from m2d_clap.service.cli import build
-from m2d_clap.training.captions import CaptionBank
+from m2d_clap.training.captions import CaptionBank, caption_bank
 from m2d_clap.training.classes import LabelError, class_names, class_table
+from m2d_clap.training.inherit import following
 from m2d_clap.training.lars import Lars
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.m2d import PredictorConfig
@@ -149,6 +157,59 @@ def test_a_stage_without_its_parent_or_with_a_strange_one_says_so(tmp_path: Path
     other = dataclasses.replace(small("1").model, encoder=EncoderConfig(64, 16, 16, 32, 1, 2))
     with pytest.raises(CheckpointError, match="no parent for stage"):
         Trainer(small("2"), data(8), 0, "cpu", Checkpoint.of(Clap(other)))
+
+
+def test_a_stage_hears_as_its_parent_and_keeps_its_licence_and_what_it_does_not_train() -> None:
+    heard = FrontEndConfig(mean=-7.26178, std=4.35115)
+    published = dataclasses.replace(small("2.1").model, front_end=heard, licence="non-commercial")
+    again = following(small("2.1"), published)
+    assert (again.model.front_end, again.model.licence) == (heard, "non-commercial")
+    with pytest.raises(CheckpointError, match=r"no parent for stage 2\.1: it lacks text\."):
+        outside = dataclasses.replace(published, text=TextConfig("minilm"))
+        Trainer(following(small("2.1"), outside), data(8), 0, "cpu", Checkpoint.of(Clap(outside)))
+    tagger = following(small("1.1"), published)
+    assert (tagger.model.text, tagger.model.projector) == (published.text, published.projector)
+    assert following(small("1"), published) == small("1")
+    parent = Checkpoint.of(Clap(published))
+    trainer = Trainer(tagger, data(8), 0, "cpu", parent)
+    for _ in range(2):  # the first step of a warm-up has rate 0
+        trainer.advance()
+    made = Checkpoint.of(trainer.polyak)
+    assert torch.equal(made.weights["logit_scale"], parent.weights["logit_scale"])
+    assert not moved(parent, made, "text.") and moved(parent, made, "audio.backbone.")
+    assert made.config.front_end == heard
+
+
+@pytest.mark.parametrize("name", ["2.1", "1.1"])
+def test_published_weights_go_on_in_the_papers_later_stages(
+    name: str, golden_claps: dict[str, Clap], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few_words(self: Trainer, texts: list[str]) -> Tokens:  # the golden vocabulary is small
+        ids = torch.arange(4 * len(texts)).view(len(texts), 4)
+        return Tokens(ids, torch.ones_like(ids))
+
+    monkeypatch.setattr(Trainer, "_tokens", few_words)
+    parent = Checkpoint.of(golden_claps["a"])
+    stage = following(
+        dataclasses.replace(STAGES[name], epochs=2, warm_up=1, batch=2), parent.config
+    )
+    stage = dataclasses.replace(stage, visits=4)
+    trainer = Trainer(stage, data(8), 0, "cpu", parent)
+    for _ in range(2):
+        assert np.isfinite(trainer.advance()["loss"])
+    made = Checkpoint.of(trainer.polyak)
+    assert (made.config.encoder, made.config.text) == (parent.config.encoder, parent.config.text)
+    assert made.config.front_end.mean == pytest.approx(-7.26178, abs=1e-5)
+    learned, kept = ("text.", "audio.backbone.") if name == "2.1" else ("audio.backbone.", "text.")
+    assert moved(parent, made, learned) and not moved(parent, made, kept)
+
+
+def test_pairs_embed_the_captions_and_a_bank_all_its_wordings(tmp_path: Path) -> None:
+    rows = [Row(Path("x.wav"), ("rain falls",), "rain", "train", {})]
+    for name, count in (("1", 1), ("1-mini", 3)):
+        stage = STAGES[name]
+        bank = caption_bank(rows, TextConfig("minilm"), tmp_path, wordings_embedded=stage.wordings)
+        assert len(bank.wordings) == count
 
 
 def test_a_full_disk_stops_the_run_with_what_was_saved_intact(

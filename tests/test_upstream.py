@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_is_refused(
     elif damage == "config":
         config.write_text(config.read_text().replace('"depth": 2', '"depth": "two"'))
     elif damage == "version":
-        version = '"format_version": 1'
+        version = '"format_version": 2'
         config.write_text(config.read_text().replace(version, '"format_version": 99'))
     else:
         config.write_text(config.read_text().replace('"heads": 2', '"heads": 4'))

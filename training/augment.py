@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from m2d_clap.model.mel import EPSILON
+from m2d_clap.model.mel import SILENCE
 from m2d_clap.training.mixing import mix_log_mels
 
-_FLOOR = float(np.log(EPSILON))
 _DECIBEL = float(np.log(10) / 10)  # of power, in natural logarithms
 _KNOTS = 6  # of a random equaliser's curve over the mel bands
 _BELOW_PEAK = (15.0, 60.0)  # dB, of a background
@@ -56,12 +55,12 @@ def varied(sounds: Tensor, augmentation: Augmentation, rng: np.random.Generator)
         out = out.gather(1, bands.unsqueeze(-1).expand(-1, -1, frames))
     if augmentation.filter_db:
         curves = _curves(batch, mels, rng) * augmentation.filter_db * _DECIBEL
-        out = (out + curves.unsqueeze(-1)).clamp_min(_FLOOR)
+        out = (out + curves.unsqueeze(-1)).clamp_min(SILENCE)
     if augmentation.noisy:
         out = _in_noise(out, augmentation.noisy, rng)
     if augmentation.gain_db:
         gains = rng.uniform(-augmentation.gain_db, augmentation.gain_db, (batch, 1, 1)) * _DECIBEL
-        out = (out + torch.from_numpy(gains.astype(np.float32))).clamp_min(_FLOOR)
+        out = (out + torch.from_numpy(gains.astype(np.float32))).clamp_min(SILENCE)
     if augmentation.mask_mels:
         hidden = _stretches(mels, rng.integers(0, augmentation.mask_mels + 1, batch), rng)
         out = torch.where(hidden[:, :, None], out.mean(dim=(1, 2), keepdim=True), out)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from m2d_clap.model.config import TextConfig
-from m2d_clap.model.text_encoder import load_text_encoder
+from m2d_clap.model.text_encoder import SPECS, load_text_encoder
 from m2d_clap.training.manifest import Row
 
 LABEL = -1
@@ -31,9 +31,14 @@ def sentence_embeddings(
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         encoder = load_text_encoder(config, path)
-        parts = [encoder.embed(texts[i : i + 64]) for i in range(0, len(texts), 64)]
+        # Of like length together, so that little is padded.
+        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        embeddings = torch.empty(len(texts), SPECS[config.kind].dim)
+        for start in range(0, len(order), 64):
+            part = order[start : start + 64]
+            embeddings[part] = encoder.embed([texts[number] for number in part]).float().cpu()
         aside = file.with_suffix(".part")
-        save_file({"embeddings": torch.cat(parts).contiguous()}, aside)
+        save_file({"embeddings": embeddings}, aside)
         aside.replace(file)
     return load_file(file)["embeddings"]
 
@@ -62,10 +67,38 @@ class CaptionBank:
             return own
         return (1 - by_label) * own + by_label * _shared(self.groups[LABEL], captions)
 
+    def present(
+        self, captions: Tensor, wording: int, by_label: float = 0.0
+    ) -> tuple[list[str], Tensor]:
+        """captions (batch,) → the distinct texts among them and, as of `truth`, (batch, texts)."""
+        _, column = self.groups[wording][captions].unique(return_inverse=True)
+        own = torch.nn.functional.one_hot(column).float()
+        there = captions[own.argmax(dim=0)]
+        texts = [self.texts[wording][number] for number in there]
+        labels = self.groups[LABEL]
+        same = (labels[captions][:, None] == labels[there][None, :]).float()
+        return texts, (1 - by_label) * own + by_label * same / same.sum(dim=1, keepdim=True)
+
 
 def _shared(group: Tensor, captions: Tensor) -> Tensor:
     same = (group[captions][:, None] == group[None, :]).float()
     return same / same.sum(dim=1, keepdim=True)
+
+
+def wordings(rows: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
+    """Every caption of the rows in three wordings: itself, "<label> can be heard", the label."""
+    named = [(caption, label.replace("_", " ") or caption) for caption, label in _numbered(rows)]
+    return (
+        tuple(caption for caption, _ in named),
+        tuple(f"{label} can be heard" for _, label in named),
+        tuple(label for _, label in named),
+    )
+
+
+def _numbered(rows: Sequence[Row]) -> dict[tuple[str, str], int]:
+    """(caption, label) → its number, in the order of their first sounds."""
+    keys = dict.fromkeys((caption, row.label) for row in rows for caption in row.captions)
+    return {key: number for number, key in enumerate(keys)}
 
 
 def caption_bank(
@@ -74,27 +107,23 @@ def caption_bank(
     cache: Path,
     embedded: bool = True,
     path: Path | None = None,
+    wordings_embedded: int = 3,
 ) -> CaptionBank:
-    """Wordings: the caption itself, "<label> can be heard", and the label alone.
+    """Captions in their wordings, embedded.
 
-    Without `embedded` the captions stay texts, for a text encoder that learns.
+    Without `embedded` the captions stay texts, for a text encoder that learns. The papers' pairs
+    need the first wording only.
     """
-    numbers: dict[tuple[str, str], int] = {}
-    of_sound = []
-    for row in rows:
-        keys = [(caption, row.label) for caption in row.captions]
-        of_sound.append(tuple(numbers.setdefault(key, len(numbers)) for key in keys))
-    named = [(caption, label.replace("_", " ") or caption) for caption, label in numbers]
-    texts = (
-        tuple(caption for caption, _ in named),
-        tuple(f"{label} can be heard" for _, label in named),
-        tuple(label for _, label in named),
-    )
+    numbers = _numbered(rows)
+    of_sound = [tuple(numbers[caption, row.label] for caption in row.captions) for row in rows]
+    texts = wordings(rows)
     groups = []
     for wording in texts:
         seen: dict[str, int] = {}
         groups.append(torch.tensor([seen.setdefault(text, len(seen)) for text in wording]))
-    wordings: tuple[Tensor, ...] = ()
+    vectors: tuple[Tensor, ...] = ()
     if embedded:
-        wordings = tuple(sentence_embeddings(w, config, cache, path) for w in texts)
-    return CaptionBank(texts, wordings, tuple(groups), tuple(of_sound))
+        vectors = tuple(
+            sentence_embeddings(w, config, cache, path) for w in texts[:wordings_embedded]
+        )
+    return CaptionBank(texts, vectors, tuple(groups), tuple(of_sound))

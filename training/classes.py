@@ -46,5 +46,17 @@ def class_table(rows: Sequence[Row], names: Sequence[str], one: bool = False) ->
     return table
 
 
+def balanced_weights(table: Tensor, weights: Sequence[float] = ()) -> tuple[float, ...]:
+    """Draws of every row such that rare classes are met as often as common ones, about.
+
+    table: (rows, classes) of 0 and 1. A row counts by the sum of 1 / clips over its classes, times
+    its own weight; without a class it is never drawn. (AudioSet's clips are drawn so: PSLA, arXiv
+    2102.01243; the M2D-CLAP papers only say "weighted".)
+    """
+    rarity = (table / table.sum(dim=0).clamp_min(1)).sum(dim=1)
+    given = torch.tensor(weights or [1.0] * len(table))
+    return tuple((rarity * given).tolist())
+
+
 def _where(row: Row) -> str:
     return f"line {row.line} ({row.file})" if row.line else str(row.file)

@@ -14,19 +14,25 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import ClapError
-from m2d_clap.training import distributed
+from m2d_clap.model.text_encoder import find_tokenizer
+from m2d_clap.training import distributed, panels
 from m2d_clap.training.captions import caption_bank
-from m2d_clap.training.classes import class_names, class_table
+from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import evaluate
-from m2d_clap.training.inherit import text_weights
+from m2d_clap.training.guide import guide
+from m2d_clap.training.inherit import following, text_weights
 from m2d_clap.training.layouts import command as layouts
 from m2d_clap.training.leaks import refuse_leaks
+from m2d_clap.training.lessons import lessons
 from m2d_clap.training.loop import Trainer, TrainingSet
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
+from m2d_clap.training.merge import merge
+from m2d_clap.training.panels import grouped
 from m2d_clap.training.prepare import prepare
 from m2d_clap.training.run import Status, run
 from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import STAGES, Stage
+from m2d_clap.training.student import student_weights
 from m2d_clap.training.validation import by_labels, by_retrieval
 
 CACHE = Path("runs/cache")
@@ -34,10 +40,13 @@ CACHE = Path("runs/cache")
 
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
-    app.command()(prepare)
-    app.command()(train)
-    app.command()(evaluate)
     layouts.register(app)
+    app.command()(merge)
+    app.command()(prepare)
+    steps = "Step by step: m2d-clap guide train | paper | fine-tune"
+    app.command(epilog=steps)(grouped(train, panels.TRAIN))
+    app.command(epilog=steps)(grouped(evaluate, panels.EVALUATE))
+    app.command()(guide)
 
 
 def train(
@@ -61,6 +70,10 @@ def train(
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
     every: Annotated[int, typer.Option(help="epochs between checkpoints", min=1)] = 5,
+    texts: Annotated[
+        list[Path] | None,
+        typer.Option(help=".txt, .csv or .json of texts a teacher explains besides; repeatable"),
+    ] = None,
     parent: Annotated[
         Path | None, typer.Option(help="checkpoint of the stage before, for stages that have one")
     ] = None,
@@ -75,7 +88,14 @@ def train(
     list_stages: Annotated[bool, typer.Option("--list", help="list the stages")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
-    """Train on your own audio-text pairs; the same command goes on where it was stopped."""
+    """Train on your own audio-text pairs; the same command goes on where it was stopped.
+
+    m2d-clap train pairs.csv --out runs/mine
+
+    m2d-clap train pairs.csv --stage 2.1 --parent clap-2025 --epochs 5 --batch 256 --out runs/pairs
+
+    torchrun --nproc-per-node 4 .venv/bin/m2d-clap train pairs.csv --stage 1 --out runs/1
+    """
     if list_stages:
         _list(as_json)
         return
@@ -89,11 +109,15 @@ def train(
     recipe = dataclasses.replace(
         recipe,
         epochs=epochs or recipe.epochs,
+        warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
         batch=batch or recipe.batch,
         base_rate=base_rate or recipe.base_rate,
     )
     on = _device(device)
     distributed.join("nccl" if on.startswith("cuda") else "gloo")
+    first = Checkpoint.load(parent) if parent is not None else None
+    if first is not None:
+        recipe = following(recipe, first.config)
     rows = licensed(read_manifest(manifest), without_licence or [])
     check_files(rows)
     refuse_leaks(rows)
@@ -105,7 +129,6 @@ def train(
         from m2d_clap.training.procedural import procedural_rows  # a second to import
 
         learning += procedural_rows(cache, procedural, recipe.model.front_end.sample_rate)
-    first = Checkpoint.load(parent) if parent is not None else None
     settings = {
         "stage": dataclasses.asdict(recipe),
         "seed": seed,
@@ -116,9 +139,18 @@ def train(
         "processes": distributed.world(),
     }
     with _progress() as bar:
-        sounds = _sounds(learning, recipe.model.front_end, cache, bar)
-        data = _training_set(recipe, learning, sounds, cache, text_encoder_path)
-        text = text_weights(recipe.model.text, text_encoder_path) if _begins_text(recipe) else None
+        sounds = _sounds(learning, recipe.model.front_end, cache, bar) if recipe.hears else []
+        data = _training_set(recipe, learning, sounds, cache, text_encoder_path, texts or [])
+        if data.lessons is not None:
+            settings["lessons"] = data.lessons.identity
+        text = None
+        if _begins_text(recipe):
+            if recipe.teacher is not None and data.lessons is not None:
+                text = student_weights(
+                    recipe.model.text, recipe.teacher, data.lessons, text_encoder_path
+                )
+            else:
+                text = text_weights(recipe.model.text, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text)
         validation = None
         if recipe.losses.labels:
@@ -153,17 +185,24 @@ def _training_set(
     sounds: Sequence[torch.Tensor],
     cache: Path,
     text_encoder_path: Path | None,
+    texts: Sequence[Path],
 ) -> TrainingSet:
+    taught = None
+    if stage.teacher is not None:
+        words = find_tokenizer(stage.model.text, text_encoder_path).words
+        taught = lessons(rows, texts, words, stage.teacher, cache, text_encoder_path)
     embedded = bool(stage.losses.contrast) and not stage.learns_text
-    bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path)
+    bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings)
     weights = tuple(row.weight for row in rows)
     if len(set(weights)) == 1:
         weights = ()
     if not stage.losses.labels:
-        return TrainingSet(sounds, bank, weights)
+        return TrainingSet(sounds, bank, weights, lessons=taught)
     names = class_names(rows)
     table = class_table(rows, names, stage.labels == "one")
-    return TrainingSet(sounds, bank, weights, table, names)
+    if stage.visits:
+        weights = balanced_weights(table, weights)
+    return TrainingSet(sounds, bank, weights, table, names, taught)
 
 
 def _begins_text(stage: Stage) -> bool:

@@ -1,6 +1,7 @@
 """How a stage's model begins: from its parent's weights, a text encoder's, or at random."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
-from m2d_clap.model.config import TextConfig
+from m2d_clap.model.config import ClapConfig, TextConfig
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.model.text_encoder import load_text_encoder
+from m2d_clap.model.tokenizer import Tokenizer
 from m2d_clap.training.stages import Stage
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -31,6 +33,29 @@ def initialised(module: Module) -> Module:
     return module
 
 
+def following(stage: Stage, parent: ClapConfig) -> Stage:
+    """The stage as it goes on from this very parent.
+
+    It hears as the parent does (mel settings, statistics), stands under its licence, and all that
+    does not begin anew has the parent's sizes: published weights with other patches go on too.
+    """
+    if stage.parent is None:
+        return stage
+    model = replace(
+        stage.model,
+        front_end=parent.front_end,
+        licence=parent.licence,
+        encoder=replace(parent.encoder, frames=stage.model.encoder.frames),
+        head_input=parent.encoder.width if stage.model.head_input else 0,
+    )
+    if not "audio.audio_proj.".startswith(stage.fresh):
+        model = replace(model, projector=parent.projector)
+    # A text encoder that is to learn must be inside the parent; inherit says where it is not.
+    if not "text.".startswith(stage.fresh) and (parent.text.included or not stage.learns_text):
+        model = replace(model, text=parent.text)
+    return replace(stage, model=model)
+
+
 @torch.no_grad()
 def inherit(
     clap: Clap, stage: Stage, parent: Checkpoint | None, text: Mapping[str, Tensor] | None = None
@@ -43,7 +68,8 @@ def inherit(
     if stage.scale is not None:
         clap.logit_scale.fill_(torch.tensor(stage.scale).log())
     if text is not None and clap.text is not None:
-        clap.text.model.load_state_dict(dict(text))
+        begun = clap.text.model.state_dict() if clap.config.text.own else {}
+        clap.text.model.load_state_dict(begun | dict(text))
     if stage.parent is None:
         return
     if parent is None:
@@ -51,6 +77,8 @@ def inherit(
             f"stage {stage.name} starts from a checkpoint of stage {stage.parent}: name it with "
             "--parent"
         )
+    if clap.text is not None and parent.tokenizer is not None and "text." not in stage.fresh:
+        clap.text.tokenizer = Tokenizer(parent.tokenizer, clap.config.text.max_tokens)
     unfit = []
     for name, weight in clap.state_dict().items():
         # The position table follows from the window, which may be longer than the parent's.

@@ -4,16 +4,16 @@ Everything that has gradients runs inside `forward`, so that a distributed wrapp
 module sees, and averages, all of it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2d_clap.model.clap import Clap, Precision
-from m2d_clap.model.text_encoder import Tokens
+from m2d_clap.model.tokenizer import Tokens
 from m2d_clap.training.distributed import gathered
-from m2d_clap.training.losses import caption_loss, contrastive_loss
+from m2d_clap.training.losses import caption_loss, contrastive_loss, distillation_loss
 from m2d_clap.training.m2d import M2d
 from m2d_clap.training.masking import Mask, take
 from m2d_clap.training.stages import Stage
@@ -25,34 +25,44 @@ class Examples:
 
     images: (batch, 1, mels, frames) normalised log-mels. mask: None where all is seen.
     sentences: frozen embeddings, (batch, width) of each sound's caption, or of the whole bank
-    with truth (batch, captions). tokens: the captions themselves, for a text encoder that learns.
-    labels: (batch, classes) float, 0 … 1.
+    with truth (batch, captions). tokens: the captions themselves, for a text encoder that learns,
+    of each sound, or with truth (batch, captions) of all that occur in the batch.
+    labels: (batch, classes) float, 0 … 1. images: None where the stage hears nothing.
+    lesson: texts, and targets (texts, width): what the teacher makes of them.
     """
 
-    images: Tensor
+    images: Tensor | None = None
     mask: Mask | None = None
     sentences: Tensor | None = None
     truth: Tensor | None = None
     tokens: Tokens | None = None
     labels: Tensor | None = None
+    lesson: Tokens | None = None
+    targets: Tensor | None = None
 
     def share(self, rank: int, world: int) -> "Examples":
-        """Every world-th sound from `rank` on; the bank is everybody's."""
+        """Every world-th sound and text from `rank` on; the bank is everybody's."""
         if world == 1:
             return self
         own = slice(rank, None, world)
+
+        def cut(rows: Tensor | None) -> Tensor | None:
+            return None if rows is None else rows[own]
+
+        def cut_tokens(tokens: Tokens | None) -> Tokens | None:
+            return tokens and Tokens(tokens.ids[own], tokens.mask[own])
+
         mask = self.mask and Mask(self.mask.shuffle[own], self.mask.restore[own], self.mask.keep)
-        sentences = self.sentences
-        if sentences is not None and self.truth is None:
-            sentences = sentences[own]
-        return replace(
-            self,
-            images=self.images[own],
+        bank = self.truth is not None
+        return Examples(
+            images=cut(self.images),
             mask=mask,
-            sentences=sentences,
-            truth=None if self.truth is None else self.truth[own],
-            tokens=self.tokens and Tokens(self.tokens.ids[own], self.tokens.mask[own]),
-            labels=None if self.labels is None else self.labels[own],
+            sentences=self.sentences if bank else cut(self.sentences),
+            truth=cut(self.truth),
+            tokens=self.tokens if bank else cut_tokens(self.tokens),
+            labels=cut(self.labels),
+            lesson=cut_tokens(self.lesson),
+            targets=cut(self.targets),
         )
 
 
@@ -67,11 +77,24 @@ class Learner(nn.Module):
         self.m2d = M2d(clap.audio, stage.predictor) if stage.losses.m2d else None
 
     def forward(self, examples: Examples) -> dict[str, Tensor]:
-        """The terms with a weight, each a scalar: loss_m2d, loss_clap, loss_labels."""
+        """The terms with a weight, each a scalar: loss_m2d, loss_clap, loss_labels, loss_distil."""
+        terms = self._heard(examples) if examples.images is not None else {}
+        if examples.lesson is not None and examples.targets is not None:
+            with self._autocast():
+                learned = self._embedded(examples.lesson)
+            terms["loss_distil"] = distillation_loss(learned, examples.targets)
+        return terms
+
+    def _autocast(self) -> torch.autocast:
+        low = self.precision == "bfloat16"
+        return torch.autocast(self.clap.device.type, torch.bfloat16, enabled=low)
+
+    def _heard(self, examples: Examples) -> dict[str, Tensor]:
+        """The terms that sounds have a part in."""
         losses = self.stage.losses
         terms: dict[str, Tensor] = {}
-        device, low = examples.images.device.type, self.precision == "bfloat16"
-        with torch.autocast(device, torch.bfloat16, enabled=low):
+        assert examples.images is not None
+        with self._autocast():
             if self.m2d is not None:
                 assert examples.mask is not None
                 output = self.m2d(examples.images, examples.mask)
@@ -99,12 +122,16 @@ class Learner(nn.Module):
             return backbone.transform(backbone.with_class_token(patches))[:, 1:]
 
     def _text(self, examples: Examples) -> Tensor:
-        sentences = examples.sentences
         if examples.tokens is not None:
-            assert self.clap.text is not None
-            sentences = self.clap.text(examples.tokens)
-        assert sentences is not None
-        projected: Tensor = self.clap.text_projection(sentences)
+            return self._embedded(examples.tokens)
+        assert examples.sentences is not None
+        projected: Tensor = self.clap.text_projection(examples.sentences)
+        return projected.float()
+
+    def _embedded(self, tokens: Tokens) -> Tensor:
+        """CLAP embeddings (texts, dim) of the text encoder that learns."""
+        assert self.clap.text is not None
+        projected: Tensor = self.clap.text_projection(self.clap.text(tokens))
         return projected.float()
 
     def _contrast(self, audio: Tensor, text: Tensor, truth: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap, Precision
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.mel import normalise
-from m2d_clap.model.text_encoder import Tokens
+from m2d_clap.model.tokenizer import Tokens
 from m2d_clap.training import distributed
 from m2d_clap.training.augment import mixtures, stretched, varied
 from m2d_clap.training.captions import LABEL, CaptionBank
@@ -21,6 +21,7 @@ from m2d_clap.training.data import Batch, Plan, crop
 from m2d_clap.training.inherit import inherit, initialised
 from m2d_clap.training.lars import Lars
 from m2d_clap.training.learner import Examples, Learner
+from m2d_clap.training.lessons import Lessons
 from m2d_clap.training.losses import clamp_logit_scale
 from m2d_clap.training.masking import Mask, random_mask, structured_mask
 from m2d_clap.training.optim import LearningRate, ema_decay, parameter_groups
@@ -36,6 +37,7 @@ class TrainingSet:
     """sounds: raw log-mels (mels, frames) float16; bank: their captions; weights: visits.
 
     labels: (sounds, classes) float 0 or 1, for stages that learn classes, called class_names.
+    lessons: texts of the teacher, for stages that have one.
     """
 
     sounds: Sequence[Tensor]
@@ -43,6 +45,7 @@ class TrainingSet:
     weights: tuple[float, ...] = ()
     labels: Tensor | None = None
     class_names: tuple[str, ...] = ()
+    lessons: Lessons | None = None
 
 
 class Trainer(nn.Module):
@@ -81,17 +84,9 @@ class Trainer(nn.Module):
         self.optimiser = _optimiser(stage, named)
         self.schedule = LearningRate(stage.rate, stage.epochs, stage.warm_up)
         self.step = 0
-        columns = stage.model.encoder.patch_frames
-        lengths = tuple(max(1, s.shape[1] // columns) for s in data.sounds)
-        most = stage.frames // columns
-        weights = data.weights
-        if stage.balance:
-            weights = _balanced(data.bank, weights or (1.0,) * len(lengths), stage.balance)
-        if stage.visits:
-            each = weights or (1.0,) * len(lengths)
-            weights = tuple(w * stage.visits / sum(each) for w in each)
-        self.plan = Plan(lengths, stage.batch, most, seed, weights)
-        self._epoch: tuple[int, list[Batch]] = (-1, [])
+        self.lessons = _lesson_plan(stage, data, seed)
+        self.plan = self.lessons if self.lessons and not stage.hears else _plan(stage, data, seed)
+        self._epochs: dict[int, tuple[int, list[Batch]]] = {}
         # In a list, so that the wrapper's copies of the names are no part of the state.
         self._run: list[nn.Module] = [_together(self.learner)]
 
@@ -149,13 +144,26 @@ class Trainer(nn.Module):
             "loss_m2d": losses.m2d,
             "loss_clap": losses.contrast,
             "loss_labels": losses.labels,
+            "loss_distil": losses.distil,
         }
 
     def examples(self) -> Examples:
         """The whole batch of this step, whichever process asks: sounds cut, varied and masked."""
         rng = np.random.default_rng((self.seed, 1, self.step))
+        examples = self._heard(rng) if self.stage.hears else Examples()
+        lessons = self.data.lessons
+        if self.lessons is None or lessons is None:
+            return examples
+        chosen = list(self._batch(self.lessons).members)
+        return replace(
+            examples,
+            lesson=self._tokens([lessons.texts[number] for number in chosen]),
+            targets=lessons.targets[chosen].to(self.clap.device),
+        )
+
+    def _heard(self, rng: np.random.Generator) -> Examples:
         stage, bank, device = self.stage, self.data.bank, self.clap.device
-        batch = self._next_batch()
+        batch = self._batch(self.plan)
         captions = torch.tensor([int(rng.choice(bank.of_sound[m])) for m in batch.members])
         sounds = self.sounds(batch, rng)
         sounds, partner, own = mixtures(sounds, stage.augmentation.mixed, rng)
@@ -169,16 +177,19 @@ class Trainer(nn.Module):
             examples = replace(examples, labels=labels.to(device))
         if not stage.losses.contrast:
             return examples
-        if stage.learns_text:
-            texts = [bank.texts[0][c] for c in captions]
-            return replace(examples, tokens=self._tokens(texts))
         if stage.contrast == "pairs":
+            if stage.learns_text:
+                texts = [bank.texts[0][c] for c in captions]
+                return replace(examples, tokens=self._tokens(texts))
             return replace(examples, sentences=bank.wordings[0][captions].to(device))
-        wording = int(rng.integers(len(bank.wordings)))
-        truth = _mixed(bank.truth(captions, wording, stage.by_label), partner, own)
-        return replace(
-            examples, sentences=bank.wordings[wording].to(device), truth=truth.to(device)
-        )
+        wording = int(rng.integers(len(bank.texts)))
+        if stage.learns_text:  # reading the whole bank at every step would take too long
+            texts, truth = bank.present(captions, wording, stage.by_label)
+            examples = replace(examples, tokens=self._tokens(texts))
+        else:
+            truth = bank.truth(captions, wording, stage.by_label)
+            examples = replace(examples, sentences=bank.wordings[wording].to(device))
+        return replace(examples, truth=_mixed(truth, partner, own).to(device))
 
     def sounds(self, batch: Batch, rng: np.random.Generator) -> Tensor:
         """(batch, mels, frames) raw log-mels, cropped and varied."""
@@ -205,14 +216,16 @@ class Trainer(nn.Module):
     def _tokens(self, texts: Sequence[str]) -> Tokens:
         tokenizer = self.clap.text_encoder().tokenizer
         assert tokenizer is not None
-        tokens = tokenizer(texts)
-        return Tokens(tokens.ids.to(self.clap.device), tokens.mask.to(self.clap.device))
+        return tokenizer(texts).to(self.clap.device)
 
-    def _next_batch(self) -> Batch:
-        number, place = divmod(self.step, self.plan.steps)
-        if self._epoch[0] != number:
-            self._epoch = (number, self.plan.epoch(number))
-        return self._epoch[1][place]
+    def _batch(self, plan: Plan) -> Batch:
+        """What this step takes of a plan."""
+        number, place = divmod(self.step, plan.steps)
+        known, batches = self._epochs.get(id(plan), (-1, []))
+        if known != number:
+            batches = plan.epoch(number)
+            self._epochs[id(plan)] = (number, batches)
+        return batches[place]
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -250,6 +263,35 @@ def _balanced(bank: CaptionBank, weights: Sequence[float], power: float) -> tupl
     return tuple((drawn * sum(weights) / drawn.sum()).tolist())
 
 
+def _plan(stage: Stage, data: TrainingSet, seed: int) -> Plan:
+    """Which sounds meet in which step."""
+    columns = stage.model.encoder.patch_frames
+    lengths = tuple(max(1, s.shape[1] // columns) for s in data.sounds)
+    weights = data.weights
+    if stage.balance:
+        weights = _balanced(data.bank, weights or (1.0,) * len(lengths), stage.balance)
+    if stage.visits:
+        each = weights or (1.0,) * len(lengths)
+        weights = tuple(w * stage.visits / sum(each) for w in each)
+    return Plan(lengths, stage.batch, stage.frames // columns, seed, weights)
+
+
+def _lesson_plan(stage: Stage, data: TrainingSet, seed: int) -> Plan | None:
+    """Which texts the teacher explains in which step, where the stage has one."""
+    if not stage.losses.distil:
+        return None
+    if data.lessons is None:
+        raise ClapError(f"stage {stage.name} learns from a teacher: it needs its lessons")
+    dim = stage.model.clap_dim
+    if data.lessons.targets.shape[1] != dim:
+        raise ClapError(
+            f"the teacher of stage {stage.name} has {data.lessons.targets.shape[1]} dimensions, "
+            f"its CLAP embeddings {dim}"
+        )
+    lengths = tuple(len(text) + 1 for text in data.lessons.texts)
+    return Plan(lengths, stage.lesson, max(lengths), seed, data.lessons.weights)
+
+
 def _mixed(truth: Tensor, partner: Tensor, own: Tensor) -> Tensor:
     """(batch, classes): each sound's own, and its partner's by the partner's share."""
     return own[:, None] * truth + (1 - own[:, None]) * truth[partner]
@@ -259,6 +301,8 @@ def _optimiser(stage: Stage, named: list[tuple[str, nn.Parameter]]) -> torch.opt
     groups = parameter_groups(named, stage.weight_decay)
     if stage.optimiser == "lars":
         return Lars(groups)
+    if stage.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=0.9)
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95))
 
 

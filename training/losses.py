@@ -1,4 +1,4 @@
-"""The contrastive term: sounds and their captions find each other in a batch."""
+"""The contrastive terms, by which sounds and captions find each other, and the teacher's."""
 
 import math
 
@@ -33,6 +33,11 @@ def caption_loss(audio: Tensor, bank: Tensor, truth: Tensor, scale: Tensor | flo
     asked = mass > 0
     by_caption = F.cross_entropy(logits.T[asked], (truth / mass.clamp_min(1e-12)).T[asked])
     return (by_sound + by_caption) / 2
+
+
+def distillation_loss(learned: Tensor, targets: Tensor) -> Tensor:
+    """1 − cosine of what is learned to what the teacher says, both (texts, dim), on average."""
+    return 1 - F.cosine_similarity(learned, targets, dim=-1).mean()
 
 
 @torch.no_grad()

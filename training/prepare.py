@@ -51,7 +51,7 @@ def prepare(
             done += len(part)
     learning = [row for row in rows if row.split == "train"]
     if recipe.losses.contrast and not recipe.learns_text:
-        caption_bank(learning, recipe.model.text, out, True, text_encoder_path)
+        caption_bank(learning, recipe.model.text, out, True, text_encoder_path, recipe.wordings)
     if as_json:
         typer.echo(json.dumps({"sounds": len(rows), "shards": shards, "cache": str(out)}))
         return

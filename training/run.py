@@ -76,7 +76,9 @@ def run(
                 if due:
                     scored = _score(trainer, validation) if validation is not None else None
                     best = _save(folder, trainer, scored, best)
-                    masked_picture(trainer, folder / "samples" / f"epoch-{number:04d}.png")
+                    if trainer.stage.hears:
+                        picture = folder / "samples" / f"epoch-{number:04d}.png"
+                        masked_picture(trainer, picture)
                 if scored is not None or trainer.step % log_steps == 0:
                     curves.add(trainer.step, trainer.epoch, measured, scored)
                 show(Status(trainer.step, trainer.steps, trainer.epoch, measured, best))

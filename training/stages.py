@@ -22,11 +22,13 @@ class Losses:
     """Weights of the terms; a term of weight 0 is not computed.
 
     m2d: prediction of masked patches. contrast: sounds against captions. labels: classes.
+    distil: texts as the stage's teacher understands them.
     """
 
     m2d: float = 0.0
     contrast: float = 0.0
     labels: float = 0.0
+    distil: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,10 @@ class Stage:
     by_label: share of the bank's truth that all captions of a sound's label have in common.
     balance: sounds of a label with n of them are visited in proportion to n^-balance.
     labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
-    (LARS: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
+    (LARS, SGD: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
     averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
-    target encoder.
+    target encoder. teacher: whose sentence embeddings are the CLAP embeddings of `lesson` texts a
+    step, in `distil`; a stage with no other term hears no sounds, and an epoch is all its texts.
     """
 
     name: str
@@ -64,22 +67,34 @@ class Stage:
     by_label: float = 0.0
     balance: float = 0.0
     labels: Literal["many", "one"] = "many"
-    optimiser: Literal["adamw", "lars"] = "adamw"
+    optimiser: Literal["adamw", "lars", "sgd"] = "adamw"
     visits: int = 0
     ema: tuple[float, float] = (0.99995, 0.99999)
     weight_decay: float = 0.05
     clip_norm: float = 3.0
     polyak: float = 0.0
     augmentation: Augmentation = NO_AUGMENTATION
+    teacher: TextConfig | None = None
+    lesson: int = 0
+
+    @property
+    def hears(self) -> bool:
+        """Whether any term needs sounds."""
+        return bool(self.losses.m2d or self.losses.contrast or self.losses.labels)
 
     @property
     def rate(self) -> float:
         """Peak learning rate."""
-        return self.base_rate if self.optimiser == "lars" else self.base_rate * self.batch / 256
+        return self.base_rate * (self.batch / 256 if self.optimiser == "adamw" else 1)
+
+    @property
+    def wordings(self) -> int:
+        """How many wordings of a caption are met: the papers' pairs know the caption itself only."""
+        return 3 if self.contrast == "bank" else 1
 
     @property
     def learns_text(self) -> bool:
-        """Whether captions go through the text encoder itself, not through cached embeddings."""
+        """Whether texts go through the text encoder itself, not through cached embeddings."""
         return any(name.startswith("clap.text.") for name in self.learns)
 
 
@@ -212,47 +227,63 @@ STAGE_1_1_MINI = replace(
     warm_up=2,
     base_rate=3e-4,
 )
+# At this size the sentence encoder of stage 1, done with teaching sounds, teaches a small text
+# encoder of our own to say what it would say; the audio side stays as it is.
 STAGE_2_MINI = replace(
     STAGE_1_MINI,
     name="2-mini",
-    parent="1.1-mini",
+    parent="1-mini",
     model=replace(
         STAGE_1_MINI.model,
-        name="m2d-clap-mini-2",
-        projector=ProjectorConfig("semantic", dim=384),
         text=TextConfig(
-            "minilm",
+            "wordpiece-mini",
             included=True,
-            max_tokens=256,
-            architecture=_BERT
-            | {
-                "hidden_size": 384,
-                "num_hidden_layers": 6,
-                "intermediate_size": 1536,
+            max_tokens=64,
+            architecture={
+                "vocab_size": 30522,
+                "embedding_size": 128,
+                "hidden_size": 256,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "intermediate_size": 1024,
+                "max_position_embeddings": 64,
             },
+            projection="linear",
+            projection_in=256,
         ),
     ),
-    contrast="pairs",
-    losses=Losses(contrast=1.0),
-    masking=Masking("structured", 0.3),
-    learns=STAGE_2.learns,
-    fresh=STAGE_2.fresh,
-    scale=20.0,
-    augmentation=replace(STAGE_1_MINI.augmentation, mixed=0.0),
-    epochs=10,
+    losses=Losses(distil=1.0),
+    masking=Masking(),
+    learns=("clap.text.", "clap.text_projection."),
+    fresh=("text.", "text_projection."),
+    teacher=STAGE_1_MINI.model.text,
+    lesson=256,
+    augmentation=NO_AUGMENTATION,
+    batch=256,
+    epochs=12,
     warm_up=1,
-    base_rate=5e-5,
-    polyak=0.0,
+    base_rate=1e-3,
+    polyak=0.998,
 )
+# The paper's way beside it: text encoder and a new projector meet the audio encoder in captions.
 STAGE_2_1_MINI = replace(
     STAGE_2_MINI,
     name="2.1-mini",
     parent="2-mini",
-    model=replace(STAGE_2_MINI.model, name="m2d-clap-mini-2.1"),
-    masking=Masking(),
-    fresh=(),
-    scale=None,
-    epochs=5,
+    model=replace(
+        STAGE_2_MINI.model,
+        name="m2d-clap-mini-2.1",
+        projector=ProjectorConfig("semantic", dim=384),
+    ),
+    losses=Losses(contrast=1.0, distil=1.0),
+    masking=Masking("structured", 0.3),
+    learns=(*STAGE_2_MINI.learns, "clap.audio.audio_proj.", "clap.logit_scale"),
+    fresh=("audio.audio_proj.", "logit_scale"),
+    scale=20.0,
+    augmentation=replace(STAGE_1_MINI.augmentation, mixed=0.0),
+    lesson=64,
+    batch=128,
+    epochs=20,
 )
 
 STAGES = {

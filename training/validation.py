@@ -48,7 +48,7 @@ def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "o
     truth = labels.numpy() > 0
 
     def score(clap: Clap) -> Score:
-        logits = _logits(clap, sounds).numpy()
+        logits = head_logits(clap, head_features(clap, sounds)).numpy()
         if kind == "one":
             accuracy = float(truth[np.arange(len(truth)), logits.argmax(axis=1)].mean())
             return Score("accuracy", accuracy, {"accuracy": accuracy})
@@ -59,13 +59,18 @@ def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "o
 
 
 @torch.inference_mode()
-def _logits(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
-    """(sounds, classes) of whole sounds, from their raw log-mels (mels, frames)."""
+def head_features(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
+    """(sounds, width), what the head is given, of raw log-mels (mels, frames), whole sounds."""
     front_end = clap.config.front_end
     parts = []
     for start in range(0, len(sounds), CLIPS_AT_ONCE):
         chosen = sounds[start : start + CLIPS_AT_ONCE]
         images = [normalise(s.float(), front_end).unsqueeze(0).to(clap.device) for s in chosen]
-        features = torch.stack([grid.flat().mean(dim=0) for grid in clap.grids(images)])
-        parts.append(clap.audio.logits(features).float().cpu())
-    return torch.cat(parts)
+        parts.append(torch.stack([grid.flat().mean(dim=0) for grid in clap.grids(images)]))
+    return torch.cat(parts).float()
+
+
+@torch.inference_mode()
+def head_logits(clap: Clap, features: Tensor) -> Tensor:
+    """(sounds, width) → (sounds, classes), on the CPU."""
+    return clap.audio.logits(features).float().cpu()

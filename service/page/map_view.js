@@ -114,7 +114,7 @@ function ink() {
   const bytes = new Uint8Array(4 * points.length);
   for (let at = 0; at < points.length; at += 1) {
     bytes.set(hues[points.hue[at]], 4 * at);
-    bytes[4 * at + 3] = found.length ? 70 : 200;
+    bytes[4 * at + 3] = found.length ? 70 : 235;
   }
   for (const at of found) bytes[4 * at + 3] = 255;
   paint.ink(points, bytes);

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,16 +14,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, bundled
-from m2d_clap.training.evaluate import Evaluation
+from m2d_clap.model.checkpoint import is_checkpoint
+from m2d_clap.training.evaluate import embed_sounds
 from m2d_clap.training.evaluate import evaluate as own_measure
 from m2d_clap.training.evaluation.datasets import DATASETS, Protocol, find_dataset, own_dataset
+from m2d_clap.training.evaluation.fine_tune import FineTuneScore, FineTuning
 from m2d_clap.training.evaluation.protocols import Question, Scores, ask
-from m2d_clap.training.evaluation.report import own_lines, table, values
-from m2d_clap.training.evaluation.truth import class_names
-from m2d_clap.training.manifest import Row, read_manifest
+from m2d_clap.training.evaluation.queries import answer, read_queries
+from m2d_clap.training.evaluation.recipes import recipe_of
+from m2d_clap.training.evaluation.report import own_lines, query_line, table, values
+from m2d_clap.training.evaluation.truth import Labelled, class_names
+from m2d_clap.training.leaks import LeakError, refuse_leaks
+from m2d_clap.training.manifest import Row, check_files, read_manifest
 from m2d_clap.training.shards import load_log_mels
 
 CACHE = Path("runs/cache")
+RUNS = Path("runs/fine-tune")
 
 
 class Asked(StrEnum):
@@ -34,15 +40,29 @@ class Asked(StrEnum):
     ZERO_SHOT = "zero-shot"
     LINEAR = "linear"
     TAGGING = "tagging"
+    FINE_TUNE = "fine-tune"
     ALL = "all"
 
 
 def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="CSV: file, caption(s), label(s), split")],
-    checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[CHECKPOINT] MANIFEST",
+            help="a checkpoint's folder, if not the bundled one; a CSV: file, caption(s), label(s), "
+            "split",
+        ),
+    ],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="CHECKPOINT, named instead of put first")
+    ] = None,
     split: Annotated[str, typer.Option(help="which rows; with folds all of them")] = "test",
     protocol: Annotated[
-        Asked, typer.Option(help="own: clips may share captions; the others as published")
+        Asked,
+        typer.Option(
+            help="own: clips may share captions; the others as published; all: all that suit the "
+            "data but fine-tune, which takes hours"
+        ),
     ] = Asked.OWN,
     dataset: Annotated[
         str | None, typer.Option(help="whose clip length, folds, prompts: " + ", ".join(DATASETS))
@@ -50,12 +70,24 @@ def evaluate(
     zero_shot_where: Annotated[
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="CSV query, label: also score these (protocol own)")
+    ] = None,
     min_train: Annotated[
         int, typer.Option(help="only labels with so many clips to train on", min=0)
     ] = 0,
     random_encoder: Annotated[
-        int | None, typer.Option(help="SEED: linear with random weights, as a baseline")
+        int | None, typer.Option(help="SEED: linear or fine-tune with random weights: a baseline")
     ] = None,
+    epochs: Annotated[int | None, typer.Option(help="instead of the recipe's", min=1)] = None,
+    batch: Annotated[int | None, typer.Option(help="instead of the recipe's", min=4)] = None,
+    base_rate: Annotated[float | None, typer.Option(help="instead of the recipe's")] = None,
+    seeds: Annotated[
+        int, typer.Option(help="runs, from seed 42 on; of several the interval is given", min=1)
+    ] = 1,
+    out: Annotated[
+        Path, typer.Option(help="run folders; stopped, the same command goes on")
+    ] = RUNS,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
     cache: Annotated[Path, typer.Option(help="where log-mels are kept")] = CACHE,
     text_encoder_path: Annotated[
@@ -63,15 +95,34 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
-    """Score a checkpoint on a manifest: retrieval, zero-shot, linear evaluation, tagging."""
-    if random_encoder is not None and protocol != Asked.LINEAR:
-        raise typer.BadParameter("--random-encoder goes with --protocol linear")
+    """Score a checkpoint on a manifest: retrieval, zero-shot, linear, tagging, fine-tuning.
+
+    m2d-clap evaluate runs/mine/best pairs.csv
+
+    m2d-clap evaluate clap-2025 esc50.csv --dataset esc-50 --protocol all
+
+    m2d-clap evaluate clap-2025 esc50.csv --dataset esc-50 --protocol fine-tune --device cuda
+    """
+    manifest, checkpoint = _told_apart(places, checkpoint)
+    if random_encoder is not None and protocol not in (Asked.LINEAR, Asked.FINE_TUNE):
+        raise typer.BadParameter("--random-encoder goes with --protocol linear or fine-tune")
+    if (epochs, batch, base_rate, seeds) != (None, None, None, 1) and protocol != Asked.FINE_TUNE:
+        raise typer.BadParameter(
+            "--epochs, --batch, --base-rate and --seeds go with --protocol fine-tune"
+        )
+    if queries is not None and protocol not in (Asked.OWN, Asked.ALL):
+        raise typer.BadParameter("--queries goes with --protocol own")
+    asked = read_queries(queries) if queries is not None else None
     counts = _where(zero_shot_where)
     rows = read_manifest(manifest)
     about = find_dataset(dataset) if dataset else own_dataset(manifest.stem, rows, split)
     question = Question(rows, about, split, counts, min_train)
     chosen = [Protocol(protocol)] if protocol != Asked.ALL else [Protocol.OWN, *about.protocols]
     scored = question.scored
+    learns = any(p in (Protocol.LINEAR, Protocol.FINE_TUNE) for p in chosen)
+    check_files(question.used if learns else scored)
+    if learns:
+        _guard(question, published=dataset is not None)
     loaded = Checkpoint.load(checkpoint or bundled())
     on = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if random_encoder is None:
@@ -79,25 +130,74 @@ def evaluate(
     else:
         clap = random_clap(loaded.config, random_encoder).to(on)
     clap.text_encoder_path = text_encoder_path
-    own, scores = None, Scores()
+    own, answers, scores = None, None, Scores()
     with _progress() as bar:
         if Protocol.OWN in chosen:
-            own = _own(clap, question, scored, cache, bar)
-        if set(chosen) != {Protocol.OWN}:
+            sounds = _log_mels(clap, scored, cache, bar)
+            own = own_measure(clap, scored, sounds, _counts(question))
+            if asked is not None:
+                answers = answer(clap, asked, scored, embed_sounds(clap, sounds))
+        if Protocol.FINE_TUNE in chosen:
+            recipe = recipe_of(about, epochs, batch, base_rate)
+            tuning = FineTuning(recipe, out, cache, tuple(range(42, 42 + seeds)), on)
+            scores = Scores(fine_tune=_fine_tuned(tuning, Checkpoint.of(clap), question, bar))
+        elif set(chosen) != {Protocol.OWN}:
             scores = ask(clap, question, chosen, progress=_Tasks(bar))
     part = "all folds" if question.folded else split
     if as_json:
         said: dict[str, Any] = {"split": part}
         if own is not None:
             said |= dataclasses.asdict(own)
+        if answers is not None:
+            said["queries"] = dataclasses.asdict(answers)
         if scores != Scores():
             said |= values(scores, about) | {"random_encoder": random_encoder}
         typer.echo(json.dumps(said))
         return
     if own is not None:
         typer.echo("\n".join(own_lines(part if question.folded else f"{split} split", own)))
+    if answers is not None:
+        typer.echo(query_line(answers))
     if scores != Scores():
         Console().print(table(scores, about))
+
+
+def _told_apart(places: Sequence[Path], checkpoint: Path | None) -> tuple[Path, Path | None]:
+    """(manifest, checkpoint): of two places the folder is the checkpoint."""
+    if len(places) == 1 and not is_checkpoint(places[0]):
+        return places[0], checkpoint
+    if len(places) != 2:
+        raise typer.BadParameter("give a MANIFEST, alone or behind a CHECKPOINT")
+    if checkpoint is not None:
+        raise typer.BadParameter("the checkpoint is given twice: first and by --checkpoint")
+    first, manifest = places
+    if not is_checkpoint(first):
+        raise typer.BadParameter(f"{first} is no checkpoint: a folder that holds config.json")
+    return manifest, first
+
+
+def _guard(question: Question, published: bool) -> None:
+    """A manifest of one's own with leaks is refused; a published one is what it is."""
+    sides = (None, None) if question.folded else (("train",), ("valid", question.split))
+    try:
+        refuse_leaks(question.used, *sides)
+    except LeakError as error:
+        if not published:
+            raise
+        typer.echo(f"warning: {error}", err=True)
+
+
+def _fine_tuned(
+    tuning: FineTuning, parent: Checkpoint, question: Question, bar: Progress
+) -> FineTuneScore:
+    about = question.dataset
+    labelled = Labelled.of(question.used, about, question.classes)
+    try:
+        return tuning.score(parent, labelled, about, question.split, _Tasks(bar))
+    except KeyboardInterrupt:
+        bar.stop()
+        typer.echo("stopped; the same command goes on from the last save", err=True)
+        raise typer.Exit(130) from None
 
 
 def random_clap(config: ClapConfig, seed: int) -> Clap:
@@ -107,21 +207,23 @@ def random_clap(config: ClapConfig, seed: int) -> Clap:
         return Clap(config).eval()
 
 
-def _own(
-    clap: Clap, question: Question, scored: list[Row], cache: Path, bar: Progress
-) -> Evaluation:
+def _counts(question: Question) -> Callable[[Row], bool]:
     allowed = question.classes
 
     def counts(row: Row) -> bool:
         known = allowed is None or set(class_names(row, question.dataset)) <= allowed
         return known and question.zero_shot_of(row)
 
+    return counts
+
+
+def _log_mels(clap: Clap, scored: list[Row], cache: Path, bar: Progress) -> list[torch.Tensor]:
     task = bar.add_task("log-mels", total=len(scored))
     sounds = load_log_mels(
         scored, clap.config.front_end, cache, lambda done: bar.update(task, completed=done)
     )
     bar.remove_task(task)
-    return own_measure(clap, scored, sounds, counts)
+    return sounds
 
 
 def _where(condition: str | None) -> Callable[[Row], bool]:

@@ -27,30 +27,33 @@ class Part:
     test: Numbers
 
 
-def parts(labelled: Labelled, dataset: Dataset, split: str, seed: int = 42) -> list[Part]:
+def parts(
+    labelled: Labelled, dataset: Dataset, split: str, seed: int = 42, draw: bool = True
+) -> list[Part]:
     """One round for a data set with splits, one for every fold otherwise.
 
     Without rows of the split "valid", a random tenth of the training rows validates, drawn again
-    until every class is in it and in what is left (EVAR, ESC-50 and US8K).
+    until every class is in it and in what is left (EVAR, ESC-50 and US8K); without `draw` they all
+    train and none validates.
     Raises ClapError when a part is empty or a class cannot be learned.
     """
     if dataset.folds:
-        return _folds(labelled, dataset, seed)
+        return _folds(labelled, dataset, seed, draw)
     train = _rows(labelled, "train")
     valid = _rows(labelled, "valid") if split != "valid" else train[:0]
     test = _rows(labelled, split)
     if split == "train":
-        raise ClapError("linear evaluation trains on the split 'train': score another --split")
+        raise ClapError("this protocol trains on the split 'train': score another --split")
     for name, numbers in (("train", train), (split, test)):
         if not len(numbers):
             raise ClapError(f"{dataset.title}: no labelled row is in the split {name!r}")
-    if not len(valid):
+    if not len(valid) and draw:
         _all_present(labelled, train, dataset, "the split 'train'")
         train, valid = _with_validation(labelled.targets, train, dataset, seed)
     return [_checked(labelled, Part(split, train, valid, test), dataset)]
 
 
-def _folds(labelled: Labelled, dataset: Dataset, seed: int) -> list[Part]:
+def _folds(labelled: Labelled, dataset: Dataset, seed: int, draw: bool) -> list[Part]:
     of_row = np.array([row.split for row in labelled.rows])
     names = sorted(set(of_row.tolist()), key=lambda name: (len(name), name))
     if len(names) != dataset.folds or not all(map(is_fold, names)):
@@ -62,7 +65,9 @@ def _folds(labelled: Labelled, dataset: Dataset, seed: int) -> list[Part]:
     for number, name in enumerate(names):
         others = np.flatnonzero(of_row != name)
         _all_present(labelled, others, dataset, f"all folds but {name}")
-        train, valid = _with_validation(labelled.targets, others, dataset, seed + number)
+        train, valid = others, others[:0]
+        if draw:
+            train, valid = _with_validation(labelled.targets, others, dataset, seed + number)
         test = np.flatnonzero(of_row == name)
         rounds.append(_checked(labelled, Part(name, train, valid, test), dataset))
     return rounds

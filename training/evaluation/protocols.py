@@ -7,6 +7,7 @@ from m2d_clap.model.clap import Clap
 from m2d_clap.model.errors import ClapError
 from m2d_clap.training.evaluation.clips import Listener, Stretch, from_start
 from m2d_clap.training.evaluation.datasets import Dataset, Protocol
+from m2d_clap.training.evaluation.fine_tune import FineTuneScore
 from m2d_clap.training.evaluation.head import LINEAR, HeadRecipe
 from m2d_clap.training.evaluation.linear import LinearScore, linear_evaluation
 from m2d_clap.training.evaluation.retrieval import (
@@ -30,6 +31,7 @@ class Scores:
     zero_shot: ZeroShotScore | None = None
     linear: LinearScore | None = None
     tagging: TaggingScore | None = None
+    fine_tune: FineTuneScore | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class Question:
                 f"(the manifest's splits: {splits})"
             )
         return rows
+
+    @property
+    def used(self) -> list[Row]:
+        """The scored rows, and those that a head or a copy of the encoder learns from."""
+        parts = ("train", "valid", self.split)
+        return [row for row in self.rows if self.folded or row.split in parts]
 
     @property
     def classes(self) -> frozenset[str] | None:
@@ -100,14 +108,9 @@ def ask(
         heard = listener.embed(from_start(labelled.rows, dataset.seconds))
         tags = tagging(clap, heard, labelled, dataset)
     if Protocol.LINEAR in protocols:
-        used = [
-            row
-            for row in question.rows
-            if question.folded or row.split in ("train", "valid", question.split)
-        ]
         linear = linear_evaluation(
             listener,
-            Labelled.of(used, dataset, question.classes),
+            Labelled.of(question.used, dataset, question.classes),
             dataset,
             question.split,
             recipe,

@@ -10,6 +10,7 @@ from rich.table import Table
 from m2d_clap.training.evaluate import Evaluation
 from m2d_clap.training.evaluation.datasets import Dataset, Protocol
 from m2d_clap.training.evaluation.protocols import Scores
+from m2d_clap.training.evaluation.queries import Answers
 from m2d_clap.training.evaluation.retrieval import CaptionRetrieval
 
 Direction = Literal["", "text_to_audio", "audio_to_text"]
@@ -50,6 +51,14 @@ def lines(scores: Scores) -> list[Line]:
         note += f", {r.folds} folds" if r.folds else ""
         found.append(
             Line(Protocol.LINEAR, NAMES[r.metric], r.mean, r.n, half_width=r.half_width, note=note)
+        )
+    if (f := scores.fine_tune) is not None:
+        note = f"{f.classes} classes, {f.train} clips trained on for {f.epochs} epochs"
+        note += f", {f.folds} folds" if f.folds else ""
+        note += f", seed{'s' if len(f.seeds) > 1 else ''} {', '.join(map(str, f.seeds))}"
+        metric = NAMES[f.metric]
+        found.append(
+            Line(Protocol.FINE_TUNE, metric, f.mean, f.n, half_width=f.half_width, note=note)
         )
     if (t := scores.tagging) is not None:
         note = f"{t.classes} classes, by " + ("the head" if t.source == "head" else "prompts")
@@ -140,3 +149,12 @@ def own_lines(part: str, result: Evaluation) -> Sequence[str]:
         z = result.zero_shot
         said.append(f"  zero-shot: accuracy {z.accuracy:.3f} over {z.classes} classes (N {z.n})")
     return said
+
+
+def query_line(answers: Answers) -> str:
+    """Answers to queries of the user's own, for people."""
+    r = answers.text_to_audio
+    return (
+        f"  queries: R@1 {r.recall_1:.3f}  R@5 {r.recall_5:.3f}  R@10 {r.recall_10:.3f}  "
+        f"median rank {r.median_rank:g}  mAP {r.mean_ap:.3f}  (N {r.n} of {answers.of})"
+    )

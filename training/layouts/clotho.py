@@ -6,7 +6,7 @@ from pathlib import Path
 from m2d_clap.training.layouts.layout import Layout
 from m2d_clap.training.layouts.licences import licence_name
 from m2d_clap.training.layouts.tables import find_tables, read_table, seek_tables
-from m2d_clap.training.manifest import Row
+from m2d_clap.training.manifest import ManifestError, Row
 
 PARTS = {"development": "train", "validation": "valid", "evaluation": "test"}
 TABLES = tuple(f"clotho_captions_{part}.csv" for part in PARTS)
@@ -21,9 +21,11 @@ def _convert(source: Path) -> Iterator[Row]:
         places = [source / folder / part for folder in AUDIO_FOLDERS]
         audio = next((place for place in places if place.is_dir()), places[0])
         metadata = _metadata(table.with_name(f"clotho_metadata_{part}.csv"))
-        for _, cells in read_table(table, "file_name", *CAPTIONS):
+        for line, cells in read_table(table, "file_name", *CAPTIONS, empty=CAPTIONS):
             # `|` is what separates captions in a manifest.
             captions = tuple(cells[name].replace("|", ",") for name in CAPTIONS if cells[name])
+            if not captions:
+                raise ManifestError(f"{table}, line {line}: all five captions are empty")
             sound, licence = metadata.get(cells["file_name"], ("", ""))
             yield Row(
                 file=audio / cells["file_name"],
@@ -41,7 +43,8 @@ def _metadata(table: Path) -> dict[str, tuple[str, str]]:
     if not table.is_file():
         return {}
     # Published in this encoding, which takes every byte.
-    rows = read_table(table, "file_name", "sound_id", "license", encoding="latin-1")
+    columns = ("file_name", "sound_id", "license")
+    rows = read_table(table, *columns, encoding="latin-1", empty=columns)
     return {
         cells["file_name"]: (
             cells["sound_id"] if cells["sound_id"].isdecimal() else "",

@@ -19,6 +19,8 @@ def _convert(source: Path) -> Iterator[Row]:
         columns = ("fname", "labels", "mids") + (("split",) if part == "dev" else ())
         for line, cells in read_table(table, *columns):
             labels = tuple(cells["labels"].split(","))
+            if not all(labels):
+                raise ManifestError(f"{table}, line {line}: a label is empty: {cells['labels']!r}")
             yield Row(
                 file=source / f"FSD50K.{part}_audio" / f"{cells['fname']}.wav",
                 captions=captions_of(labels),

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ def seek_tables(source: Path, names: Iterable[str], folders: Sequence[str] = (""
 
 
 def read_table(
-    file: Path, *columns: str, encoding: str = "utf-8-sig"
+    file: Path, *columns: str, encoding: str = "utf-8-sig", empty: Collection[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, cells by column) of a CSV whose header has at least `columns`.
 
-    Raises ManifestError with file and line.
+    Raises ManifestError with file and line, also where one of `columns` but those in `empty` has
+    nothing in it.
     """
     try:
         with file.open(newline="", encoding=encoding) as opened:
@@ -51,7 +52,10 @@ def read_table(
                         f"{file}, line {reader.line_num}: {len(names)} cells are needed, as in "
                         "the header"
                     )
-                yield reader.line_num, {name: cell.strip() for name, cell in cells.items()}
+                row = {name: cell.strip() for name, cell in cells.items()}
+                if lacking := [name for name in columns if not row[name] and name not in empty]:
+                    raise ManifestError(f"{file}, line {reader.line_num}: {lacking[0]} is empty")
+                yield reader.line_num, row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"cannot read {file}: {error}") from error
 

@@ -61,13 +61,17 @@ def _clips(table: Path) -> Iterator[_Clip]:
     for place, clip in enumerate(data, 1):
         try:
             caption = clip["caption"]
+            if not caption or not clip["id"]:
+                raise KeyError
             yield _Clip(
                 str(clip["id"]).removesuffix(".wav"),
                 caption if isinstance(caption, str) else caption[0],
                 {"seconds": str(clip["duration"])} if "duration" in clip else {},
             )
         except (KeyError, TypeError, IndexError) as error:
-            raise ManifestError(f"{table}, entry {place} of 'data': id or caption lacks") from error
+            raise ManifestError(
+                f"{table}, entry {place} of 'data': id or caption is missing or empty"
+            ) from error
 
 
 def _sounds(source: Path) -> dict[str, dict[str, str]]:
