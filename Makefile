@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser check train-mini clean
+.PHONY: help setup demo test test-browser test-api check train-mini clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt whe
 	  { test "$$(id -u)" = 0 && apt-get update && apt-get install -y --no-install-recommends chromium; } || \
 	  echo "no Chromium: install it with your system's packages, else these tests are skipped"
 	$(BIN)/pytest -q -m browser
+
+test-api: $(STAMP)  ## ask a running server thousands of generated requests (schemathesis)
+	M2D_TEST_API=whole $(BIN)/pytest -q -s tests/test_schemathesis.py
 
 train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/best
 	$(BIN)/m2d-clap train $(DATA) --out runs/mini --without-licence NC --procedural 8 --threads 2 --every 10 \

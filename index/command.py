@@ -1,4 +1,4 @@
-"""Commands about libraries: `index` and `search`."""
+"""The command about libraries: `index`."""
 
 import json
 import shlex
@@ -12,8 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from m2d_clap.index import build
-from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.store import Hit, Index
 from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
@@ -22,7 +20,6 @@ SHOWN_LEFT_OUT = 20
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
     app.command()(index)
-    app.command()(search)
 
 
 def index(
@@ -97,47 +94,3 @@ def _print(report: build.Report, library: Path, out: Path) -> None:
         )
     else:
         typer.echo(f"no sound was found in {library}: is it the right folder?", err=True)
-
-
-def search(
-    folder: Annotated[Path, typer.Argument(metavar="INDEX", help="an index folder")],
-    text: Annotated[str, typer.Argument(help='what it sounds like: "a dog barking"')],
-    k: Annotated[int, typer.Option("-k", help="how many hits", min=1)] = 10,
-    checkpoint: Annotated[Path | None, typer.Option(help="default: the index's own")] = None,
-    text_encoder_path: Annotated[
-        Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
-) -> None:
-    """Find the sounds that fit a text, each with its best moment."""
-    opened = Index.open(folder)
-    if checkpoint is None and not opened.checkpoint.is_dir():
-        raise LibraryIndexError(
-            f"{folder} was made with the checkpoint {opened.checkpoint}, which is gone: "
-            "say with --checkpoint where it lies now"
-        )
-    model = Checkpoint.load(checkpoint or opened.checkpoint)
-    opened.check_model(model.fingerprint, checkpoint or opened.checkpoint)
-    clap = model.clap()
-    clap.text_encoder_path = text_encoder_path
-    hits = opened.search(clap.embed_text([text])[0].numpy(), k)
-    if as_json:
-        typer.echo(json.dumps({"hits": [_row(hit) for hit in hits]}))
-    elif hits:
-        table = Table("score", "moment", "file")
-        for hit in hits:
-            moment = f"{hit.start:.1f}–{hit.end:.1f} s"
-            table.add_row(f"{hit.score:.3f}", moment, escape(hit.clip.path))
-        Console().print(table)
-    else:
-        typer.echo(f"{folder} holds no sound", err=True)
-
-
-def _row(hit: Hit) -> dict[str, str | float]:
-    return {
-        "id": hit.clip.id,
-        "path": hit.clip.path,
-        "score": hit.score,
-        "start": hit.start,
-        "end": hit.end,
-    }

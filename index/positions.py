@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 _CENTRES = 256
 _NEAREST = 3
-_STEPS = 400
+_STEPS = 250
 _SEED = 8
 
 Points = NDArray[np.float64]
@@ -26,7 +26,13 @@ def positions(vectors: NDArray[np.float32]) -> Points:
     if count <= _CENTRES:
         return _spread(_plane(vectors.astype(np.float64)))
     means = faiss.Kmeans(
-        vectors.shape[1], _CENTRES, niter=10, seed=_SEED, spherical=True, max_points_per_centroid=64
+        vectors.shape[1],
+        _CENTRES,
+        niter=10,
+        seed=_SEED,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=64,
     )
     means.train(vectors)
     found = np.asarray(means.centroids, np.float32)
@@ -55,12 +61,11 @@ def _plane(vectors: NDArray[np.float64]) -> Points:
     wanted = _neighbourhoods(centred)
     speed = np.zeros_like(laid)
     for step in range(_STEPS):
-        apart = laid[:, None] - laid[None]
-        kernel = 1.0 / (1.0 + (apart**2).sum(axis=2))
+        kernel = 1.0 / (1.0 + _distances(laid))
         np.fill_diagonal(kernel, 0.0)
         stronger = 4.0 if step < 80 else 1.0
         pull = (stronger * wanted - kernel / kernel.sum()) * kernel
-        slope = 4.0 * (pull[:, :, None] * apart).sum(axis=1)
+        slope = 4.0 * (pull.sum(axis=1, keepdims=True) * laid - pull @ laid)
         speed = (0.5 if step < 80 else 0.8) * speed - len(laid) / 4.0 * slope
         laid = laid + speed
     return laid
@@ -69,8 +74,7 @@ def _plane(vectors: NDArray[np.float64]) -> Points:
 def _neighbourhoods(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, n): how much each pair belongs together; symmetric, all together 1."""
     count = len(vectors)
-    squares = (vectors**2).sum(axis=1)
-    distances = np.maximum(squares[:, None] + squares[None] - 2 * vectors @ vectors.T, 0.0)
+    distances = _distances(vectors)
     neighbours = max(2, min(15, (count - 1) // 3))
     # Each sound's own width: the distance of its last neighbour.
     width = np.maximum(np.sort(distances, axis=1)[:, min(neighbours, count - 1)], 1e-12)
@@ -79,6 +83,13 @@ def _neighbourhoods(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     together /= np.maximum(together.sum(axis=1, keepdims=True), 1e-300)
     both: NDArray[np.float64] = together + together.T
     return np.asarray(both / both.sum())
+
+
+def _distances(points: Points) -> NDArray[np.float64]:
+    """(n, n): squared."""
+    squares = (points**2).sum(axis=1)
+    apart: NDArray[np.float64] = squares[:, None] + squares[None] - 2.0 * points @ points.T
+    return np.maximum(apart, 0.0)
 
 
 def _spread(laid: Points) -> Points:

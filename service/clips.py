@@ -15,7 +15,7 @@ from m2d_clap.index.positions import positions
 from m2d_clap.model import Waveform
 from m2d_clap.service import cursors, pictures
 from m2d_clap.service.engine import Engine
-from m2d_clap.service.pictures import Theme
+from m2d_clap.service.schemas import Theme
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Commands that serve and tag: `serve`, `tag`, `demo`."""
+"""Commands that serve, tag and search: `serve`, `tag`, `demo`, `search`."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ from m2d_clap.model import Checkpoint, bundled, read_audio
 from m2d_clap.model.errors import AudioError, ClapError
 from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.engine import Engine
+from m2d_clap.service.search_command import search
 from m2d_clap.service.server import bind, is_loopback, run, url
 from m2d_clap.service.settings import Settings
 from m2d_clap.service.tagging import Label, rank, vocabulary
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(tag)
     app.command()(demo)
+    app.command()(search)
 
 
 def serve(

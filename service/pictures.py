@@ -4,14 +4,12 @@ Both draw a clip at its full length. Where only its beginning was decoded, the r
 """
 
 import io
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.model import Waveform
-
-Theme = Literal["light", "dark"]
+from m2d_clap.service.schemas import Theme
 
 _WINDOW = 1024
 _LOWEST, _DEPTH = 50.0, 80.0  # Hz of the lowest line; dB from the loudest to the background

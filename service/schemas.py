@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 LONGEST_FILTER = 4000
 MOST_HITS = 1000
 
+Theme = Literal["light", "dark"]
+
 
 def _whole(value: Any) -> Any:
     """JSON knows one kind of number: 3.0 is a whole one."""

@@ -1,18 +1,29 @@
-"""Golden models made by the recipe of tests/golden, as published .pth files in their folders."""
+"""Golden models made by the recipe of tests/golden, as published .pth files in their folders; and one
+server, with a tiny model and a small library, that several files of tests ask."""
 
 import argparse
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
+from scipy.io import wavfile
 
-from m2d_clap.model import Clap
+from m2d_clap.index import build_index
+from m2d_clap.model import Checkpoint, Clap, ClapConfig
+from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.model.upstream import Hints, import_published
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -83,3 +94,60 @@ def golden_claps(published: dict[str, Path]) -> dict[str, Clap]:
 def golden_tensor() -> Callable[[str, str, list[int]], torch.Tensor]:
     """(salt, key, shape) → the weight the recipe gives it."""
     return tensor_of
+
+
+@pytest.fixture(scope="session")
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of tones in folders, one of them long and one there twice, and a tiny checkpoint,
+    with a head, and index."""
+    folder = tmp_path_factory.mktemp("served")
+    library = folder / "library"
+    for number, hz in enumerate((200, 300, 500, 800, 1200, 2000, 3000, 5000)):
+        place = library / ("low" if hz < 1000 else "high") / ("deep" if hz < 400 else "")
+        place.mkdir(parents=True, exist_ok=True)
+        seconds = 25.0 if hz == 500 else 0.5 + number / 4
+        moments = np.arange(int(16000 * seconds)) / 16000
+        loud = np.linspace(0.1, 0.6, len(moments))
+        samples = (loud * np.sin(2 * np.pi * hz * moments)).astype(np.float32)
+        wavfile.write(place / f"tone {hz}.wav", 16000, samples)
+    shutil.copy(library / "high" / "tone 3000.wav", library / "copy of 3000.WAV")
+    torch.manual_seed(0)
+    clap = Clap(
+        ClapConfig(
+            name="tiny",
+            encoder=EncoderConfig(frames=64, width=32, depth=1, heads=2),
+            projector=ProjectorConfig("mlp", 384, 32),
+            text=TextConfig("minilm", max_tokens=256),
+            labels=("/m/05tny_", "Rain", "my own class"),
+            head_input=32,
+        )
+    ).eval()
+    checkpoint = Checkpoint.of(clap)
+    checkpoint.save(folder / "tiny")
+    build_index(library, folder / "index", folder / "tiny", checkpoint.fingerprint, clap)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(served_folder: Path) -> Iterator[str]:
+    """The address of a server of it, ready."""
+    script = Path(sys.executable).with_name("m2d-clap")
+    with subprocess.Popen(
+        [script, "serve", served_folder / "index", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "M2D_CLAP_THREADS": "1"},
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            address = next(word for word in line.split() if word.startswith("http"))
+            end = time.monotonic() + 120
+            while httpx.get(f"{address}/readyz", trust_env=False).status_code != 200:
+                assert time.monotonic() < end and process.poll() is None
+                time.sleep(0.05)
+            yield address
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        finally:
+            process.kill()

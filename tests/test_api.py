@@ -299,7 +299,7 @@ def test_the_openapi_document_names_every_operation(client: httpx.Client) -> Non
     names = {operation["operationId"] for path in paths.values() for operation in path.values()}
     assert names >= {"search_text", "search_audio", "tag", "get_clip", "get_clip_audio"}
     form = client.get("/openapi.json").json()["components"]["schemas"]["Body_tag"]["properties"]
-    assert set(form) == {"file", "labels", "k"}
+    assert set(form) == {"file", "labels", "k", "timeline", "trained"}
 
 
 def test_a_checkpoint_that_did_not_make_the_index_is_refused_with_the_mending_command(

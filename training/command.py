@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import FrontEndConfig
@@ -18,7 +16,7 @@ from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.training import distributed, panels
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
-from m2d_clap.training.evaluation.command import evaluate
+from m2d_clap.training.evaluation.command import evaluate, rows_where
 from m2d_clap.training.guide import guide
 from m2d_clap.training.inherit import following, text_weights
 from m2d_clap.training.layouts import command as layouts
@@ -29,11 +27,14 @@ from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
 from m2d_clap.training.merge import merge
 from m2d_clap.training.panels import grouped
 from m2d_clap.training.prepare import prepare
-from m2d_clap.training.run import Status, run
+from m2d_clap.training.report.command import report
+from m2d_clap.training.report.writing import report_of_run
+from m2d_clap.training.run import run
 from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.stages import STAGES, Stage
 from m2d_clap.training.student import student_weights
 from m2d_clap.training.validation import by_labels, by_retrieval
+from m2d_clap.training.view import View
 
 CACHE = Path("runs/cache")
 
@@ -46,6 +47,7 @@ def register(app: typer.Typer) -> None:
     steps = "Step by step: m2d-clap guide train | paper | fine-tune"
     app.command(epilog=steps)(grouped(train, panels.TRAIN))
     app.command(epilog=steps)(grouped(evaluate, panels.EVALUATE))
+    app.command()(report)
     app.command()(guide)
 
 
@@ -113,6 +115,7 @@ def train(
         batch=batch or recipe.batch,
         base_rate=base_rate or recipe.base_rate,
     )
+    counts = rows_where(zero_shot_where)
     on = _device(device)
     distributed.join("nccl" if on.startswith("cuda") else "gloo")
     first = Checkpoint.load(parent) if parent is not None else None
@@ -138,8 +141,8 @@ def train(
         "parent": first and first.fingerprint,
         "processes": distributed.world(),
     }
-    with _progress() as bar:
-        sounds = _sounds(learning, recipe.model.front_end, cache, bar) if recipe.hears else []
+    with View(shown=distributed.rank() == 0) as view:
+        sounds = _sounds(learning, recipe.model.front_end, cache, view) if recipe.hears else []
         data = _training_set(recipe, learning, sounds, cache, text_encoder_path, texts or [])
         if data.lessons is not None:
             settings["lessons"] = data.lessons.identity
@@ -152,31 +155,29 @@ def train(
             else:
                 text = text_weights(recipe.model.text, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text)
-        validation = None
+        validation, heard = None, []
         if recipe.losses.labels:
             valid = [row for row in valid if set(row.labels) <= set(data.class_names)]
         if valid:
-            heard = _sounds(valid, recipe.model.front_end, cache, bar)
+            heard = _sounds(valid, recipe.model.front_end, cache, view)
             if recipe.losses.labels:
                 table = class_table(valid, data.class_names, recipe.labels == "one")
                 validation = by_labels(heard, table, recipe.labels)
             else:
-                validation = by_retrieval(valid, heard, _where(zero_shot_where))
-        task = bar.add_task(f"stage {stage}", total=trainer.steps, note="")
-
-        def show(status: Status) -> None:
-            note = f"epoch {status.epoch:.1f}  loss {status.measured['loss']:.3f}"
-            if status.best is not None:
-                note += f"  best valid {status.best.name} {status.best.chooses:.3f}"
-            bar.update(task, completed=status.step, note=note)
-
+                validation = by_retrieval(valid, heard, counts)
+        view.begin(stage, recipe.epochs, trainer.plan.visits / trainer.plan.steps)
         try:
-            best = run(out, trainer, settings, validation, show, every)
+            best = run(out, trainer, settings, validation, view.show, every)
         except KeyboardInterrupt:
             typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
             raise typer.Exit(130) from None
     if distributed.rank() == 0:
-        typer.echo(json.dumps({"checkpoint": str(best)}) if as_json else f"checkpoint: {best}")
+        page = report_of_run(out, valid, heard, counts, on, text_encoder_path)
+        said = {"checkpoint": best, "report": page}
+        if as_json:
+            typer.echo(json.dumps({name: path and str(path) for name, path in said.items()}))
+        else:
+            typer.echo("\n".join(f"{name}: {path}" for name, path in said.items() if path))
 
 
 def _training_set(
@@ -218,37 +219,13 @@ def _list(as_json: bool) -> None:
         typer.echo(f"{stage.name}: {stage.epochs} epochs, batch {stage.batch}, {stage.model.name}")
 
 
-def _where(condition: str | None) -> Callable[[Row], bool]:
-    if condition is None:
-        return lambda row: bool(row.label)
-    column, equals, start = condition.partition("=")
-    if not equals:
-        raise typer.BadParameter("--zero-shot-where is COLUMN=START")
-    return lambda row: row.columns.get(column, "").startswith(start)
-
-
 def _device(name: str) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return f"cuda:{distributed.local_rank()}" if name == "cuda" else name
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}  {task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-
 def _sounds(
-    rows: Sequence[Row], front_end: FrontEndConfig, cache: Path, bar: Progress
+    rows: Sequence[Row], front_end: FrontEndConfig, cache: Path, view: View
 ) -> list[torch.Tensor]:
-    task = bar.add_task("log-mels", total=len(rows), note="")
-    try:
-        return load_log_mels(rows, front_end, cache, lambda n: bar.update(task, completed=n))
-    finally:
-        bar.remove_task(task)
+    return load_log_mels(rows, front_end, cache, view.counting("log-mels", len(rows)))

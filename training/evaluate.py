@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from m2d_clap.model.clap import Clap, similarity
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.mel import normalise
 from m2d_clap.training.manifest import Row
-from m2d_clap.training.metrics import Retrieval, accuracy, retrieval
+from m2d_clap.training.metrics import Retrieval, Scores, Truth, accuracy, retrieval
 
 CLIPS_AT_ONCE = 128
 
@@ -49,6 +50,31 @@ def embed_sounds(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
     return torch.cat(parts)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Sounds against the distinct captions of their rows.
+
+    audio: (clips, dim) embeddings; scores: (clips, captions) cosines; right: the same shape.
+    """
+
+    audio: Tensor
+    captions: tuple[str, ...]
+    scores: Scores
+    right: Truth
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """Labelled sounds against "<label> can be heard".
+
+    scores: (clips, labels) cosines; classes: (clips,) the number of each clip's own label.
+    """
+
+    labels: tuple[str, ...]
+    scores: Scores
+    classes: NDArray[np.int64]
+
+
 def evaluate(
     clap: Clap,
     rows: Sequence[Row],
@@ -59,22 +85,49 @@ def evaluate(
 
     Raises ClapError when there is no row.
     """
-    if not rows:
-        raise ClapError("there is nothing to evaluate: no row of the manifest was chosen")
-    audio = embed_sounds(clap, sounds)
-    captions = list(dict.fromkeys(c for row in rows for c in row.captions))
-    right = _right(rows, captions)
-    scores = similarity(audio, clap.embed_text(captions)).float().cpu().numpy()
-    chosen = [i for i, row in enumerate(rows) if row.label and zero_shot_of(row)]
+    compared = compare(clap, rows, sounds)
+    return figures(compared, prompt(clap, rows, compared.audio, zero_shot_of))
+
+
+def figures(compared: Compared, prompted: Prompted | None) -> Evaluation:
+    """What the comparisons come to."""
+    scores, right = compared.scores, compared.right
+    zero_shot = None
+    if prompted is not None:
+        share = accuracy(prompted.scores, prompted.classes)
+        zero_shot = ZeroShot(len(prompted.classes), len(prompted.labels), share)
     return Evaluation(
-        clips=len(rows),
+        clips=len(scores),
         text_to_audio=retrieval(scores.T, right.T),
         audio_to_text=retrieval(scores, right),
-        zero_shot=_zero_shot(clap, [rows[i] for i in chosen], audio[chosen]) if chosen else None,
+        zero_shot=zero_shot,
     )
 
 
-def _right(rows: Sequence[Row], captions: Sequence[str]) -> np.ndarray:
+def compare(clap: Clap, rows: Sequence[Row], sounds: Sequence[Tensor]) -> Compared:
+    """Embeds both sides. Raises ClapError when there is no row."""
+    if not rows:
+        raise ClapError("there is nothing to evaluate: no row of the manifest was chosen")
+    audio = embed_sounds(clap, sounds)
+    captions = tuple(dict.fromkeys(c for row in rows for c in row.captions))
+    scores = similarity(audio, clap.embed_text(captions)).float().cpu().numpy()
+    return Compared(audio, captions, scores, _right(rows, captions))
+
+
+def prompt(
+    clap: Clap, rows: Sequence[Row], audio: Tensor, zero_shot_of: Callable[[Row], bool]
+) -> Prompted | None:
+    """audio: (rows, dim). None where no row has a label and passes."""
+    chosen = [i for i, row in enumerate(rows) if row.label and zero_shot_of(row)]
+    if not chosen:
+        return None
+    labels = tuple(sorted({rows[i].label for i in chosen}))
+    prompts = [label.replace("_", " ") + " can be heard" for label in labels]
+    scores = similarity(audio[chosen], clap.embed_text(prompts)).float().cpu().numpy()
+    return Prompted(labels, scores, np.array([labels.index(rows[i].label) for i in chosen]))
+
+
+def _right(rows: Sequence[Row], captions: Sequence[str]) -> Truth:
     """(clips, captions) bool: the clip has the caption, or a label that goes with it."""
     labels: dict[str, set[str]] = {caption: set() for caption in captions}
     for row in rows:
@@ -83,11 +136,3 @@ def _right(rows: Sequence[Row], captions: Sequence[str]) -> np.ndarray:
     return np.array(
         [[c in row.captions or row.label in labels[c] for c in captions] for row in rows]
     )
-
-
-def _zero_shot(clap: Clap, rows: Sequence[Row], audio: Tensor) -> ZeroShot:
-    labels = sorted({row.label for row in rows})
-    prompts = [label.replace("_", " ") + " can be heard" for label in labels]
-    scores = similarity(audio, clap.embed_text(prompts)).float().cpu().numpy()
-    classes = np.array([labels.index(row.label) for row in rows])
-    return ZeroShot(len(rows), len(labels), accuracy(scores, classes))

@@ -6,6 +6,7 @@ tensorboard/      the same for TensorBoard
 samples/          masked inputs as pictures
 state.pt          everything needed to go on exactly
 last/, best/      checkpoints; best by its score on the valid split
+report.html       written last, or by `m2d-clap report`
 """
 
 import csv
@@ -34,13 +35,17 @@ class RunError(ClapError):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands, for the live view. best: the score that chose the best checkpoint."""
+    """Where a run stands, for the live view.
+
+    best: the score that chose the best checkpoint; valid: the latest of this process.
+    """
 
     step: int
     steps: int
     epoch: float
     measured: dict[str, float]
     best: Score | None
+    valid: Score | None = None
 
 
 def run(
@@ -66,6 +71,7 @@ def run(
     distributed.barrier()
     best = _resume(folder, trainer)
     curves = _Curves(folder, trainer.step) if writes else None
+    latest: Score | None = None
     try:
         while trainer.step < trainer.steps:
             measured = trainer.advance()
@@ -79,9 +85,10 @@ def run(
                     if trainer.stage.hears:
                         picture = folder / "samples" / f"epoch-{number:04d}.png"
                         masked_picture(trainer, picture)
-                if scored is not None or trainer.step % log_steps == 0:
-                    curves.add(trainer.step, trainer.epoch, measured, scored)
-                show(Status(trainer.step, trainer.steps, trainer.epoch, measured, best))
+                if due or trainer.step % log_steps == 0:
+                    curves.add(trainer.step, trainer.epoch, measured, scored, due)
+                latest = scored or latest
+                show(Status(trainer.step, trainer.steps, trainer.epoch, measured, best, latest))
             if due:
                 distributed.barrier()
     finally:
@@ -161,7 +168,12 @@ class _Curves:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(
-        self, step: int, epoch: float, measured: dict[str, float], scored: Score | None
+        self,
+        step: int,
+        epoch: float,
+        measured: dict[str, float],
+        scored: Score | None,
+        flush: bool,
     ) -> None:
         values = dict(measured)
         if scored is not None:
@@ -169,7 +181,7 @@ class _Curves:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
         self._rows.append({"step": step, "epoch": round(epoch, 4), **values})
-        if scored is not None:
+        if flush:
             self._flush()
 
     def _flush(self) -> None:

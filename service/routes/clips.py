@@ -8,7 +8,6 @@ from fastapi.responses import FileResponse
 
 from m2d_clap.service import clips, schemas
 from m2d_clap.service.openapi import reference
-from m2d_clap.service.pictures import Theme
 from m2d_clap.service.routes import examples
 from m2d_clap.service.routes.parts import (
     Backend,
@@ -18,7 +17,7 @@ from m2d_clap.service.routes.parts import (
     refusals,
     unchanged,
 )
-from m2d_clap.service.schemas import Clip, Clips, Count, Cursor, FilterText, Identifier
+from m2d_clap.service.schemas import Clip, Clips, Count, Cursor, FilterText, Identifier, Theme
 
 router = APIRouter(tags=["clips"])
 

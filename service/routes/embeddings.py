@@ -24,7 +24,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/embeddings",
     operation_id="create_embeddings",
-    responses=example(examples.EMBEDDINGS) | _errors(413, 415, 422, 503),
+    responses=example(examples.EMBEDDINGS) | _errors(400, 413, 415, 422, 500, 501, 503),
 )
 async def create_embeddings(request: EmbeddingsRequest, engine: Backend) -> Embeddings:
     """Vectors of texts or sounds, all of one space: the cosine of two tells how well they fit.

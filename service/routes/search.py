@@ -31,7 +31,7 @@ MOST_FILES = 10
 router = APIRouter(tags=["search"])
 
 _REFUSED = ("invalid-request", "invalid-filter", "invalid-cursor")
-_BUSY = ("busy", "worker-down")
+_BUSY = ("busy", "worker-down", "encoding-failed")
 _UPLOAD = ("bad-request", "body-too-large", "audio-too-long", "not-audio", "bad-samples")
 
 
@@ -39,7 +39,9 @@ _UPLOAD = ("bad-request", "body-too-large", "audio-too-long", "not-audio", "bad-
     "/search/text",
     operation_id="search_text",
     responses=example(examples.HITS)
-    | refusals(*_REFUSED, "no-direction", "body-too-large", *_BUSY),
+    | refusals(
+        "bad-request", *_REFUSED, "no-direction", "body-too-large", "no-text-encoder", *_BUSY
+    ),
 )
 async def search_text(query: TextQuery, engine: Backend) -> Hits:
     """Find the sounds that fit a text.
@@ -98,7 +100,7 @@ _PARTS = {
     "/search",
     operation_id="search",
     responses=example(examples.HITS)
-    | refusals(*_UPLOAD, *_REFUSED, "no-direction", "unknown-clip", *_BUSY),
+    | refusals(*_UPLOAD, *_REFUSED, "no-direction", "unknown-clip", "no-text-encoder", *_BUSY),
     openapi_extra={
         "requestBody": {
             "required": True,

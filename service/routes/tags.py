@@ -27,7 +27,8 @@ router = APIRouter(tags=["tags"])
     responses=example(examples.TAGS)
     | refusals(
         "bad-request", "no-trained-head", "body-too-large", "audio-too-long", "not-audio",
-        "bad-samples", "invalid-request", "busy", "worker-down",
+        "bad-samples", "invalid-request", "busy", "worker-down", "no-text-encoder",
+        "encoding-failed",
     ),
 )  # fmt: skip
 async def tag(

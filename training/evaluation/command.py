@@ -113,7 +113,7 @@ def evaluate(
     if queries is not None and protocol not in (Asked.OWN, Asked.ALL):
         raise typer.BadParameter("--queries goes with --protocol own")
     asked = read_queries(queries) if queries is not None else None
-    counts = _where(zero_shot_where)
+    counts = rows_where(zero_shot_where)
     rows = read_manifest(manifest)
     about = find_dataset(dataset) if dataset else own_dataset(manifest.stem, rows, split)
     question = Question(rows, about, split, counts, min_train)
@@ -226,7 +226,8 @@ def _log_mels(clap: Clap, scored: list[Row], cache: Path, bar: Progress) -> list
     return sounds
 
 
-def _where(condition: str | None) -> Callable[[Row], bool]:
+def rows_where(condition: str | None) -> Callable[[Row], bool]:
+    """COLUMN=START: rows whose column starts so; None: those with a label."""
     if condition is None:
         return lambda row: bool(row.labels)
     column, equals, start = condition.partition("=")
