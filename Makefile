@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-api check train-mini clean
+.PHONY: help setup demo test test-browser test-api check train-mini clean
 
 help:  ## list these targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## install the project and its development tools into .venv
 
@@ -26,7 +26,14 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run the tests (CPU, no network)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -m "not browser"
+
+test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt where that can be)
+	$(BIN)/pip install --constraint constraints.txt --editable '.[train,dev,browser]'
+	command -v chromium || command -v chromium-browser || \
+	  { test "$$(id -u)" = 0 && apt-get update && apt-get install -y --no-install-recommends chromium; } || \
+	  echo "no Chromium: install it with your system's packages, else these tests are skipped"
+	$(BIN)/pytest -q -m browser
 
 test-api: $(STAMP)  ## ask a running server thousands of generated requests (schemathesis)
 	M2D_TEST_API=whole $(BIN)/pytest -q -s tests/test_schemathesis.py

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from m2d_clap.service import openapi, problems
+from m2d_clap.service import openapi, page_routes, problems
 from m2d_clap.service.body_limit import BodyLimit
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.routes import probes, v1
@@ -32,5 +32,6 @@ def create_app(engine: Engine) -> FastAPI:
     problems.install(app)
     app.include_router(v1)
     app.include_router(probes)
+    page_routes.install(app)
     openapi.install(app)
     return app

@@ -1,0 +1,138 @@
+// What is below an opened row: spectrogram, tags along time, metadata, links.
+import { fetched, media } from "./api.js";
+import { el } from "./dom.js";
+import { isAbort } from "./problem.js";
+import * as player from "./player.js";
+import { change } from "./state.js";
+import { tagList, tagsOf, timelineTable } from "./tagging.js";
+import { clock, span } from "./times.js";
+
+const WIDTH = 1200;
+const HEIGHT = 240;
+const TAGGED_AT_ONCE = 120; // seconds; longer sounds are tagged when asked for
+
+/** The details of a clip; `node`, and `at(time)` moves the playhead. */
+export class Detail {
+  constructor(clip) {
+    this.clip = clip;
+    this.leaving = new AbortController();
+    this.head = el("i", { class: "playhead", hidden: true });
+    this.picture = this.spectrogram();
+    this.heard = el("div", { class: "heard" });
+    this.node = el("div", { class: "detail" }, this.picture, el("div", { class: "facts" }, this.heard, this.about()));
+    this.node.addEventListener("click", (event) => event.stopPropagation());
+    this.repaint = () => this.load();
+    window.addEventListener("themechange", this.repaint);
+    this.load();
+    if (clip.seconds <= TAGGED_AT_ONCE) this.tag();
+    else this.heard.append(el("button", { type: "button", text: "Say what is heard in it", onclick: () => this.tag() }));
+  }
+
+  at(time) {
+    this.head.hidden = time === null;
+    if (time !== null) this.head.style.left = `${(100 * time) / this.clip.seconds}%`;
+  }
+
+  end() {
+    this.leaving.abort();
+    window.removeEventListener("themechange", this.repaint);
+  }
+
+  spectrogram() {
+    const { seconds, start, end } = this.clip;
+    this.image = el("img", { alt: "Spectrogram: time from left to right, frequency upwards" });
+    const moment = el("span", { class: "moment", title: "the matching moment" });
+    const marked = start !== undefined && end - start < seconds - 0.05;
+    moment.hidden = !marked;
+    if (marked) {
+      moment.style.left = `${(100 * start) / seconds}%`;
+      moment.style.width = `${(100 * (end - start)) / seconds}%`;
+    }
+    const frame = el("div", { class: "spectrogram", hidden: !this.clip.spectrogram }, this.image, moment, this.head);
+    frame.addEventListener("click", (event) => {
+      const box = frame.getBoundingClientRect();
+      player.play(this.clip, ((event.clientX - box.left) / box.width) * seconds);
+    });
+    this.image.addEventListener("error", () => (frame.hidden = true));
+    this.image.addEventListener("load", () => (frame.hidden = false));
+    return frame;
+  }
+
+  async load() {
+    if (!this.clip.spectrogram) return;
+    const from = this.clip.spectrogram;
+    const address = `${from}${from.includes("?") ? "&" : "?"}width=${WIDTH}&height=${HEIGHT}&theme=${theme()}`;
+    try {
+      this.image.src = await media(address, this.leaving.signal);
+    } catch (error) {
+      if (!isAbort(error)) this.picture.hidden = true;
+    }
+  }
+
+  async tag() {
+    this.heard.replaceChildren(el("p", { class: "soft", text: "Listening …" }));
+    try {
+      const sound = await fetched(this.clip.audio, { signal: this.leaving.signal });
+      const file = new File([await sound.blob()], this.clip.path.split("/").pop());
+      const { tags, timeline } = await tagsOf(file, [], this.leaving.signal);
+      const find = (name) => change({ query: name, like: [], unlike: [], sound: null, clip: "" }, { push: true });
+      const along = timeline?.length > 1 && timelineTable(tags, timeline, (time) => player.play(this.clip, time));
+      this.heard.replaceChildren(el("h3", { text: "Heard in it" }), tagList(tags, find), along || "");
+    } catch (error) {
+      if (isAbort(error)) return;
+      this.heard.replaceChildren(el("p", { class: "soft", text: `No tags: ${error.message}` }));
+    }
+  }
+
+  about() {
+    const { clip } = this;
+    const rows = [
+      ["length", clock(clip.seconds, true)],
+      clip.start !== undefined && ["best moment", span(clip.start, clip.end)],
+      ...(clip.paths ?? [clip.path]).map((path, at) => [at ? "also" : "file", path]),
+      ...Object.entries(clip.metadata ?? {}).map(([name, value]) => [name, words(value)]),
+    ].filter(Boolean);
+    const name = clip.path.split("/").pop();
+    const link = new URL(`/?clip=${encodeURIComponent(clip.id)}`, location.href);
+    return el(
+      "div",
+      { class: "about" },
+      el("h3", { text: "About it" }),
+      el("dl", {}, rows.map(([term, value]) => [el("dt", { text: term }), el("dd", { text: value })])),
+      el(
+        "p",
+        { class: "buttons" },
+        el("button", { type: "button", text: "Download", onclick: () => this.download(name) }),
+        el("button", { type: "button", text: "Copy path", onclick: (event) => copy(clip.path, event.target) }),
+        el("button", { type: "button", text: "Copy link", onclick: (event) => copy(link.href, event.target) }),
+        el("button", { type: "button", text: "Show on the map", onclick: () => change({ view: "map" }, { push: true }) }),
+      ),
+    );
+  }
+
+  async download(name) {
+    el("a", { href: await media(this.clip.audio, this.leaving.signal), download: name }).click();
+  }
+}
+
+/** light or dark, as shown. */
+function theme() {
+  const chosen = document.documentElement.dataset.theme;
+  if (chosen !== "auto") return chosen;
+  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+function words(value) {
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+async function copy(text, button) {
+  const before = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not allowed here";
+  }
+  setTimeout(() => (button.textContent = before), 1500);
+}

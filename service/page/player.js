@@ -1,0 +1,116 @@
+// The one sound that plays. Everything that shows its progress listens here.
+import { media } from "./api.js";
+import { isAbort } from "./problem.js";
+import { showProblem } from "./notice.js";
+import { split } from "./times.js";
+
+const audio = new Audio();
+audio.preload = "auto";
+
+/** Events: `clip` (another one), `state` (playing or not), `time` (each frame while playing). */
+export const playing = new EventTarget();
+
+/** What is loaded: {id, path, seconds, audio, start?, end?}, null at first. */
+export let clip = null;
+/** Whether the marked moment is played over and over. */
+export let repeats = false;
+let loading = null;
+
+/** Plays a clip from `at` seconds, by default from its moment. */
+export async function play(next, at = next.start ?? 0) {
+  loading?.abort();
+  const ours = (loading = new AbortController());
+  const same = clip && clip.audio === next.audio;
+  clip = next;
+  playing.dispatchEvent(new Event("clip"));
+  try {
+    if (!same || audio.error) {
+      audio.src = await media(next.audio, ours.signal);
+      await ready(ours.signal);
+    }
+    if (ours.signal.aborted) return;
+    audio.currentTime = at;
+    await audio.play();
+  } catch (error) {
+    if (isAbort(error)) return;
+    showProblem(audio.error ? unplayable(next) : error);
+  }
+}
+
+/** Pauses or goes on; a clip that is not the present one starts at its moment. */
+export function toggle(other = clip) {
+  if (!other) return;
+  if (other.audio !== clip?.audio) play(other);
+  else if (audio.paused) audio.play().catch(showProblem);
+  else audio.pause();
+}
+
+/** Goes to a time in seconds; playing or not stays as it is. */
+export function seek(time) {
+  if (!clip) return;
+  audio.currentTime = Math.min(Math.max(0, time), Math.max(0, clip.seconds - 0.01));
+  tick();
+}
+
+export function stop() {
+  audio.pause();
+}
+
+/** Switches the repeating of the moment on or off. */
+export function repeat(on) {
+  repeats = on;
+  playing.dispatchEvent(new Event("state"));
+}
+
+/** 0 … 1. */
+export function volume(share) {
+  audio.volume = share;
+}
+
+export function now() {
+  return audio.currentTime;
+}
+
+export function isPlaying() {
+  return !audio.paused && !audio.ended;
+}
+
+/** Whether this clip is the one that is loaded. */
+export function isCurrent(other) {
+  return Boolean(clip && other && clip.audio === other.audio);
+}
+
+function ready(signal) {
+  return new Promise((resolve, reject) => {
+    audio.addEventListener("loadedmetadata", resolve, { once: true, signal });
+    audio.addEventListener("error", () => reject(audio.error), { once: true, signal });
+    signal.addEventListener("abort", () => reject(new DOMException("replaced", "AbortError")));
+  });
+}
+
+function unplayable({ path }) {
+  return new Error(`This browser cannot play ${split(path)[1]}. Download it to hear it elsewhere.`);
+}
+
+function tick() {
+  const end = clip?.end;
+  if (repeats && end !== undefined && audio.currentTime >= end) audio.currentTime = clip.start;
+  playing.dispatchEvent(new Event("time"));
+}
+
+function frames() {
+  tick();
+  if (isPlaying()) requestAnimationFrame(frames);
+}
+
+audio.addEventListener("play", () => {
+  playing.dispatchEvent(new Event("state"));
+  frames();
+});
+audio.addEventListener("timeupdate", tick);
+for (const name of ["pause", "ended"]) {
+  audio.addEventListener(name, () => playing.dispatchEvent(new Event("state")));
+}
+audio.addEventListener("ended", () => {
+  if (repeats && clip?.start !== undefined) play(clip);
+});
