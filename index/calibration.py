@@ -1,16 +1,16 @@
 """Cosine → relevance, 0 … 1: a map learned from an index, for people to read.
 
 Cosines of a contrastive model lie close together (matched pairs of the published M2D-CLAP average
-0.33, others 0.22) and differently for every model and library. Two crowds of cosines are taken from
-the index itself: those of **unrelated** pairs (any two drawn at random) and those of **closest**
-pairs (each sound of a sample with what is nearest to it). With both crowds taken as normal and
-equally wide, the chance that a cosine belongs to the closest, were both equally frequent, is a
-logistic function of it; that is the relevance.
+0.33, others 0.22) and differently for every model and library. Two crowds of cosines are taken
+from the index itself: those of **unrelated** pairs (any two drawn at random) and those of **closest**
+pairs (each sound of a sample with what is nearest to it: of the built-in labels' sentences, or of the
+other clips' sounds). A relevance of 0.1 is what one unrelated pair in forty reaches, 0.9 what the
+closest pairs have on average; a logistic curve goes through the two.
 
-So 0.5 lies half-way between a random pair and the best that this library usually has, near 1 is as
-good as its best, near 0 is like anything. It is no probability that a person would agree: nobody's
-judgement went into it, and where a library holds nothing that fits any sentence, its best is still
-called so. It never changes the order of one query's hits.
+So below 0.1 two have nothing to do with each other as far as this model can tell, and 0.9 is as good a
+match as this library usually has. It is no probability that a person would agree: nobody's judgement
+went into it, and where a library holds nothing that fits any sentence, its closest pairs are called
+close all the same. It never changes the order of one query's hits.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE = 1024
-_NARROWEST = 1e-4  # standard deviation of cosines; below it float32's own noise would be learned
+_ONE_IN = 1 / 40
+_ODDS = float(np.log(9))  # log-odds of 0.9
+_NARROWEST = 1e-4  # between cosines; below it float32's own noise would be learned
 _SEED = 8
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """relevance = 1 / (1 + exp(−(slope · cosine + offset))); slope ≥ 0."""
+    """relevance = 1 / (1 + exp(−(slope · cosine + offset))); slope > 0."""
 
     slope: float
     offset: float
@@ -51,8 +53,8 @@ def of_sounds(vectors: NDArray[np.float32], clips: NDArray[np.int64]) -> Calibra
     """
     if len(np.unique(clips)) < 3:
         return None
-    cosines = vectors @ vectors.T
     other = clips[:, None] != clips[None, :]
+    cosines = vectors @ vectors.T
     return _between(cosines[other], np.where(other, cosines, -np.inf).max(axis=1))
 
 
@@ -79,9 +81,10 @@ def drawn(rows: int, most: int = SAMPLE) -> Sequence[int]:
 
 
 def _between(unrelated: NDArray[np.float32], closest: NDArray[np.float32]) -> Calibration:
-    """Equal-variance normal crowds: the log-odds between them are linear."""
-    low, high = float(unrelated.mean(dtype=np.float64)), float(closest.mean(dtype=np.float64))
-    spread = np.sqrt((unrelated.var(dtype=np.float64) + closest.var(dtype=np.float64)) / 2)
-    variance = max(float(spread), _NARROWEST) ** 2
-    slope = max(high - low, 0.0) / variance
+    """The logistic curve through both anchors; of crowds that overlap it is no steeper than the
+    unrelated one is narrow."""
+    low = float(np.quantile(unrelated, 1 - _ONE_IN))
+    apart = max(float(unrelated.std(dtype=np.float64)) / 4, _NARROWEST)
+    high = max(float(closest.mean(dtype=np.float64)), low + apart)
+    slope = 2 * _ODDS / (high - low)
     return Calibration(slope, -slope * (low + high) / 2)

@@ -5,7 +5,6 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -19,12 +18,23 @@ Mask = NDArray[np.bool_]
 _ORDERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 )
-_OF_PATHS: Mapping[str, Callable[[PurePosixPath], str]] = MappingProxyType(
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _format(path: str) -> str:
+    stem, _, extension = _name(path).rpartition(".")
+    return extension.lower() if stem else ""
+
+
+_OF_PATHS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
-        "path": str,
-        "folder": lambda p: "" if str(p.parent) == "." else str(p.parent),
-        "name": lambda p: p.name,
-        "format": lambda p: p.suffix[1:].lower(),
+        "path": lambda path: path,
+        "folder": lambda path: path.rpartition("/")[0],
+        "name": _name,
+        "format": _format,
     }
 )
 
@@ -101,7 +111,7 @@ class Columns:
     def _of_files(self, field: str) -> list[str]:
         if field not in self._fields:
             of = _OF_PATHS[field]
-            self._fields[field] = [of(PurePosixPath(p)) for c in self._clips for p in c.paths]
+            self._fields[field] = [of(path) for clip in self._clips for path in clip.paths]
         return self._fields[field]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from m2d_clap.index import Hit, Index, Place
-from m2d_clap.index.calibration import Calibration, drawn, of_sentences, of_sounds
+from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
 from m2d_clap.index.positions import positions
 
 DIM = 3
@@ -109,14 +109,14 @@ def test_relevance_is_between_0_and_1_and_never_falls_with_the_cosine(
     assert values == sorted(values) and values[0] >= 0 and values[-1] <= 1
 
 
-def test_relevance_separates_the_closest_pairs_from_unrelated_ones() -> None:
-    sounds, sentences = crowd(1, 200), crowd(2, 100)
+def test_unrelated_pairs_are_below_a_tenth_and_the_closest_at_nine_tenths() -> None:
+    sounds, sentences = crowd(1, 400), crowd(2, 100)
     learned = of_sentences(sounds, sentences)
     assert learned is not None
     cosines = sounds @ sentences.T
-    closest = np.mean([learned.relevance(float(c)) for c in cosines.max(axis=1)])
-    unrelated = np.mean([learned.relevance(float(c)) for c in cosines[:, 0]])
-    assert closest > 0.85 and unrelated < 0.2
+    assert learned.relevance(float(cosines.max(axis=1).mean())) == pytest.approx(0.9)
+    unrelated = np.array([learned.relevance(float(c)) for c in cosines[:, 0]])
+    assert (unrelated > 0.1).mean() < 0.06
 
 
 def test_between_sounds_windows_of_one_clip_are_no_pairs() -> None:
@@ -131,7 +131,7 @@ def test_between_sounds_windows_of_one_clip_are_no_pairs() -> None:
 def test_equal_vectors_and_empty_samples_give_no_nonsense() -> None:
     same = np.ones((4, 1), np.float32)
     learned = of_sentences(same, same)
-    assert learned == Calibration(0.0, 0.0) and learned.relevance(1.0) == 0.5
+    assert learned is not None and learned.relevance(1.0) == pytest.approx(0.1, abs=0.01)
     assert of_sentences(same[:0], same) is None
     assert list(drawn(3)) == [0, 1, 2] and len(set(drawn(5000, 100))) == 100
 
