@@ -106,7 +106,7 @@ def test_a_half_embedded_sound_is_not_in_the_index_and_leaves_with_its_file(
     with pytest.raises(KeyboardInterrupt):
         build(library, out, Ear(), **stop_at(80))
     assert len(rows(out)) > 1
-    assert [clip.path for clip in Index.open(out)._clips] == ["a.wav"]
+    assert [clip.path for clip in Index.open(out).clips] == ["a.wav"]
     (library / "long.wav").unlink()
     assert build(library, out, Ear()).clips == 1
     assert len(rows(out)) == 1
@@ -118,7 +118,7 @@ def test_equal_files_are_embedded_once(tmp_path: Path) -> None:
     ear = Ear()
     report = build(tmp_path / "sounds", tmp_path / "x", ear)
     assert (report.clips, report.embedded, sum(ear.heard)) == (1, 1, 3)
-    (clip,) = Index.open(tmp_path / "x")._clips
+    (clip,) = Index.open(tmp_path / "x").clips
     assert clip.paths == ("a.wav", "b.wav", "c.wav")
     assert build(tmp_path / "sounds", tmp_path / "x", ear).unchanged == 3
 
@@ -157,7 +157,7 @@ def test_broken_files_are_reported_each_time_but_read_once(
     (library / "good.wav").write_text("no longer")
     report = build(library, out, Ear())
     assert [path for path, _ in report.skipped] == ["good.wav", "nan-twin.wav", "nan.wav"]
-    assert [clip.path for clip in Index.open(out)._clips] == ["mended.wav"]
+    assert [clip.path for clip in Index.open(out).clips] == ["mended.wav"]
 
 
 def test_a_file_that_cannot_be_read_is_tried_again(

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 WHOLE = os.environ.get("M2D_TEST_API") == "whole"
-CASES, EXAMPLES = (2000, 250) if WHOLE else (100, 3)
+CASES, EXAMPLES = (2000, 250) if WHOLE else (100, 8)
 PHASES = "examples,coverage,fuzzing,stateful" if WHOLE else "examples,fuzzing,stateful"
 
 
