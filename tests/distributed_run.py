@@ -15,8 +15,9 @@ from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.training import distributed
+from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
-from m2d_clap.training.loop import Trainer, TrainingSet
+from m2d_clap.training.loop import Trainer
 from m2d_clap.training.m2d import PredictorConfig
 from m2d_clap.training.stages import STAGE_1, STAGE_1_MINI, STAGE_2, Stage
 

@@ -25,11 +25,12 @@ from m2d_clap.model.config import (
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.model.text_encoder import Tokens
 from m2d_clap.service.cli import build
+from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank, caption_bank
 from m2d_clap.training.classes import LabelError, class_names, class_table
 from m2d_clap.training.inherit import following
 from m2d_clap.training.lars import Lars
-from m2d_clap.training.loop import Trainer, TrainingSet
+from m2d_clap.training.loop import Trainer
 from m2d_clap.training.m2d import PredictorConfig
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.masking import structured_mask
