@@ -2,7 +2,7 @@
 
 from starlette.exceptions import HTTPException
 
-from m2d_clap.model.errors import ClapError
+from m2d_clap.model.errors import AudioError, ClapError
 
 
 class ServiceError(ClapError):
@@ -26,6 +26,14 @@ class BusyError(ServiceError):
     """A queue is full."""
 
 
+class AudioTooCostlyError(ServiceError, AudioError):
+    """Decoding a sound needs more time or memory than the server gives it."""
+
+
+class DecoderDownError(ServiceError):
+    """The process that decoded this sound was ended from outside; another takes its place."""
+
+
 class WorkerDownError(ServiceError):
     """The encoding process is starting, or died; the message says which and why."""
 
@@ -40,3 +48,15 @@ class UnknownClipError(ServiceError):
 
 class ClipFileGoneError(ServiceError):
     """The clip is known, but its file is no longer where it was indexed."""
+
+
+class UnknownKeyError(ServiceError):
+    """A request without an API key, or with one that is unknown or revoked."""
+
+
+class ScopeError(ServiceError):
+    """The API key may not do this."""
+
+
+class RateLimitError(ServiceError):
+    """A key or an address has asked more often than it may."""
