@@ -55,6 +55,7 @@ class Index:
         # (clip number, start, end) of every row
         self._rows: list[tuple[int, float, float]] = [(n, s, e) for n, s, e in facts["rows"]]
         self._vectors = vectors
+        self.generation = int(Path(facts["vectors"]).stem.split("-")[1])
         if vectors.ntotal != len(self._rows):
             raise ValueError(f"{vectors.ntotal} vectors for {len(self._rows)} rows")
 
@@ -85,6 +86,11 @@ class Index:
         """Raises LibraryIndexError, with the command that mends it, where the model is another."""
         made = Origin(self.fingerprint, self.checkpoint, self.library)
         made.refuse_other(Origin(fingerprint, checkpoint.resolve(), self.library), self.folder)
+
+    @property
+    def windows(self) -> int:
+        """How many vectors are searched."""
+        return len(self._rows)
 
     def clip(self, clip_id: str) -> Clip | None:
         return self._by_id.get(clip_id)

@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from m2d_clap.index import Clip, Hit, Index
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.checkpoint import Description
 from m2d_clap.model.errors import TextEncoderError
+from m2d_clap.service import logs
 from m2d_clap.service.batcher import Batcher
-from m2d_clap.service.encoders import Plan, Vectors
+from m2d_clap.service.encoders import Vectors
+from m2d_clap.service.encoding import EMBEDDING_LABELS
 from m2d_clap.service.errors import (
     ClipFileGoneError,
-    EncodingError,
     UnknownClipError,
     WorkerDownError,
 )
+from m2d_clap.service.metrics import Metrics
+from m2d_clap.service.serving import Serving
 from m2d_clap.service.settings import Settings
 from m2d_clap.service.tagging import Label, Tag, rank, vocabulary
 from m2d_clap.service.uploads import Decoder
 from m2d_clap.service.worker import Worker
-
-_EMBEDDING_LABELS = "the built-in labels are being embedded"
-_TEXTS_TOGETHER, _SECONDS_TOGETHER = 64, 400.0
 
 
 class Engine:
@@ -35,53 +35,80 @@ class Engine:
         Raises LibraryIndexError or CheckpointError, with the command that mends it.
         """
         self.settings = settings
-        self.index = Index.open(settings.index)
-        checkpoint = settings.checkpoint or self.index.checkpoint
-        self.model = describe(checkpoint)
-        self.index.check_model(self.model.fingerprint, checkpoint)
-        self._decoder = Decoder(
-            self.model.config.front_end.sample_rate,
-            settings.max_seconds,
-            settings.min_seconds,
-            settings.decoders,
-            settings.waiting_uploads,
+        self.metrics = Metrics()
+        self.serving = Serving(settings, self.metrics)
+        self.decoder = Decoder(
+            settings.decoding, lambda seconds: self.metrics.took({"decode": seconds})
         )
-        plan = Plan(checkpoint, settings.device, settings.threads, settings.text_encoder_path)
-        self.worker = Worker(plan, settings.patience_seconds)
-        device = asyncio.Lock()
-        self.texts = Batcher(
-            lambda items: self.worker.encode("texts", items),
-            device,
-            settings.waiting_texts,
-            _TEXTS_TOGETHER,
+        self.metrics.watch(
+            {
+                "texts": lambda: self.texts.waiting,
+                "sounds": lambda: self.sounds.waiting,
+                "uploads": lambda: self.decoder.waiting,
+            }
         )
-        self.sounds = Batcher(
-            lambda items: self.worker.encode("sounds", items),
-            device,
-            settings.waiting_seconds,
-            _SECONDS_TOGETHER,
+        self.metrics.watch_deaths(
+            {"encoder": lambda: self.worker.deaths, "decoder": lambda: self.decoder.pool.deaths}
         )
-        self._vocabulary: Vectors | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs worker and batchers for as long as the context lasts."""
-        loops = (self.worker.run(), self.texts.run(), self.sounds.run(), self._prepare())
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._decoder.close()
+        """Runs encoders and decoders for as long as the context lasts."""
+        async with self.serving.running():
+            await self.decoder.pool.start()
+            try:
+                yield
+            finally:
+                await self.decoder.close()
+
+    # What a request relies on, of one generation however often it asks; see serving.py.
+
+    @property
+    def index(self) -> Index:
+        return self.serving.now.index
+
+    @property
+    def model(self) -> Description:
+        return self.serving.now.encoding.model
+
+    @property
+    def worker(self) -> Worker:
+        return self.serving.now.encoding.worker
+
+    @property
+    def texts(self) -> Batcher:
+        return self.serving.now.encoding.texts
+
+    @property
+    def sounds(self) -> Batcher:
+        return self.serving.now.encoding.sounds
+
+    @property
+    def _vocabulary(self) -> Vectors | None:
+        return self.serving.now.encoding.vocabulary
 
     def require_ready(self) -> None:
         """Raises WorkerDownError, saying why, unless every kind of request can be answered."""
-        if not self.worker.ready.is_set():
-            raise WorkerDownError(self.worker.reason)
-        if self._vocabulary is None and self._understands_text:
-            raise WorkerDownError(_EMBEDDING_LABELS)
+        missing = self.serving.now.encoding.missing()
+        if missing is not None:
+            raise WorkerDownError(missing)
+
+    def measure(self) -> bytes:
+        """Everything measured, for Prometheus."""
+        encoding = self.serving.now.encoding
+        self.metrics.ready.set(encoding.missing() is None)
+        self.metrics.index_clips.set(len(self.index))
+        self.metrics.index_vectors.set(self.index.windows)
+        self.metrics.index_generation.set(self.index.generation)
+        self.metrics.model.info(
+            {
+                "fingerprint": self.model.fingerprint[:16],
+                "text": self.model.config.text.kind,
+                "device": encoding.worker.device,
+                "precision": encoding.worker.precision,
+            }
+        )
+        return self.metrics.page()
 
     async def search_text(self, query: str, k: int) -> list[Hit]:
         """The k clips nearest to a text, best first."""
@@ -97,7 +124,7 @@ class Engine:
         sound = await self._sound(file)
         if not names:
             if self._vocabulary is None:
-                raise WorkerDownError(_EMBEDDING_LABELS)
+                raise WorkerDownError(EMBEDDING_LABELS)
             return rank(sound, self._vocabulary, vocabulary(), k)
         labels = [Label(name) for name in dict.fromkeys(names)]
         return rank(sound, await self._sentences([label.prompt for label in labels]), labels, k)
@@ -128,23 +155,16 @@ class Engine:
 
     async def _sentences(self, texts: Sequence[str]) -> Vectors:
         self._require_text()
+        if self.settings.log_texts:
+            logs.note(texts=list(texts))
         return await self.texts.submit(tuple(texts), len(texts))
 
     async def _sound(self, file: BinaryIO) -> Vectors:
         if not self.worker.ready.is_set():
             raise WorkerDownError(self.worker.reason)
-        waveform = await self._decoder.decode(file)
+        waveform = await self.decoder.decode(file, self.model.config.front_end.sample_rate)
         return await self.sounds.submit(waveform, waveform.seconds)
 
     async def _nearest(self, vector: Vectors, k: int) -> list[Hit]:
-        return await asyncio.to_thread(self.index.search, vector, k)
-
-    async def _prepare(self) -> None:
-        """Embeds the built-in labels once the worker is ready; again should it die meanwhile."""
-        prompts = [label.prompt for label in vocabulary()]
-        while self._understands_text and self._vocabulary is None:
-            await self.worker.ready.wait()
-            try:
-                self._vocabulary = await self._sentences(prompts)
-            except (WorkerDownError, EncodingError):
-                await asyncio.sleep(1.0)
+        with self.metrics.stage("search"):
+            return await asyncio.to_thread(self.index.search, vector, k)

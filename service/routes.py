@@ -1,4 +1,4 @@
-"""The routes under /v1, and the probes. Each only names its parts; the engine does the work."""
+"""The routes under /v1. Each only names its parts; the engine does the work."""
 
 import mimetypes
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.problems import MEDIA_TYPE
-from m2d_clap.service.schemas import Clip, Count, Hits, Problem, Status, Tags, TextQuery
+from m2d_clap.service.schemas import Clip, Count, Hits, Problem, Tags, TextQuery
 
 
 def _engine(request: Request) -> Engine:
@@ -32,7 +32,6 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 v1 = APIRouter(prefix="/v1")
-probes = APIRouter(tags=["probes"])
 
 
 @v1.post("/search/text", tags=["search"], operation_id="search_text", responses=_problems(422, 503))
@@ -83,16 +82,3 @@ def get_clip_audio(clip_id: str, engine: Backend) -> FileResponse:
     return FileResponse(
         file, media_type=kind, filename=file.name, content_disposition_type="inline"
     )
-
-
-@probes.get("/livez", operation_id="livez")
-async def livez() -> Status:
-    """The server answers."""
-    return Status(status="alive")
-
-
-@probes.get("/readyz", operation_id="readyz", responses=_problems(503))
-async def readyz(engine: Backend) -> Status:
-    """Every kind of request can be answered; else 503, saying what is missing."""
-    engine.require_ready()
-    return Status(status="ready")
