@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test check train-mini clean
+.PHONY: help setup demo test test-kill check train-mini clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 
 test: $(STAMP)  ## run the tests (CPU, no network)
 	$(BIN)/pytest -q
+
+test-kill: $(STAMP)  ## end the server's processes 20 times each, during uploads
+	$(BIN)/pytest -q -m kill tests/test_operations.py
 
 train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/best
 	$(BIN)/m2d-clap train $(DATA) --out runs/mini --without-licence NC --procedural 8 --threads 2 --every 10 \
