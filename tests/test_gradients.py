@@ -102,15 +102,11 @@ def test_compiled_blocks_have_the_same_gradients_for_every_size(
 ) -> None:
     # The back end that needs no C++ compiler; what goes through it is the same.
     monkeypatch.setattr(loop, "compile_blocks", lambda module: compile_blocks(module, "aot_eager"))
-    for execution in (
-        Execution(compiled=True),
-        Execution(compiled=True, accumulate=3, checkpoint_activations=True),
-    ):
-        whole, _ = gradients(trainer_of(STAGES["1"]))
-        compiled = trainer_of(STAGES["1"], execution)
-        found, _ = gradients(compiled)
-        assert_equal(found, whole)
-        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    whole, _ = gradients(trainer_of(STAGES["1"]))
+    execution = Execution(compiled=True, accumulate=2, checkpoint_activations=True)
+    found, _ = gradients(trainer_of(STAGES["1"], execution))
+    assert_equal(found, whole)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
 @pytest.mark.gpu

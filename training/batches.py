@@ -169,8 +169,9 @@ def _plan(stage: Stage, data: TrainingSet, seed: int) -> Plan:
 def _balanced(bank: CaptionBank, weights: Weights, power: float) -> Weights:
     """Visits of sounds whose label has n sounds, weighted by n^-power; as many in all."""
     labels = bank.groups[LABEL].numpy()[[captions[0] for captions in bank.of_sound]]
-    drawn = weights * np.bincount(labels)[labels] ** -power
-    return drawn * (weights.sum() / drawn.sum())
+    drawn: Weights = weights * np.bincount(labels)[labels] ** -power
+    drawn *= weights.sum() / drawn.sum()
+    return drawn
 
 
 def _lesson_plan(stage: Stage, data: TrainingSet, seed: int) -> Plan | None:

@@ -177,7 +177,8 @@ def train(
             else:
                 text = text_weights(recipe.model.text, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text, execution=execution)
-        validation, heard = None, []
+        validation = None
+        heard: Sequence[torch.Tensor] = []
         if recipe.losses.labels:
             valid = [row for row in valid if set(row.labels) <= set(data.class_names)]
         if valid:

@@ -51,7 +51,7 @@ class Trainer(nn.Module):
         torch.manual_seed(seed)
         if stage.losses.labels:
             stage = replace(stage, model=replace(stage.model, labels=data.class_names))
-        self.stage, self.data, self.seed = stage, data, seed
+        self.stage, self.data, self.seed, self.execution = stage, data, seed, execution
         clap = initialised(Clap(stage.model))
         inherit(clap, stage, parent, text)
         self.learner = Learner(stage, clap, precision)
