@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from m2d_clap.training.stages import STAGES
@@ -15,15 +16,21 @@ BENCHMARK = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "train_ste
 TINY = runpy.run_path(str(Path(__file__).with_name("distributed_run.py")))
 
 
+def attention(q: Tensor, k: Tensor, v: Tensor, *_: object, **__: object) -> Tensor:
+    """In two products, which torch's counter sees; the CPU's fused attention it does not."""
+    return (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+
+
 @pytest.mark.parametrize("name", ["1", "1.1", "2", "1-mini", "2.1-mini"])
-def test_the_formula_counts_what_torch_counts(name: str) -> None:
+def test_the_formula_counts_what_torch_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
     trainer = TINY["trainer"](TINY["STAGES"][name])
     examples = trainer.take()
     with FlopCounterMode(display=False) as counter:
         trainer.gradients(examples)
     trainer.close()
     expected = BENCHMARK["step_flops"](trainer.stage, examples)
-    assert expected == pytest.approx(counter.get_total_flops(), rel=0.03)
+    assert expected == pytest.approx(counter.get_total_flops(), rel=0.01)
 
 
 @pytest.mark.parametrize("words", [[], ["--json", "--accumulate", "2", "--checkpoint-activations"]])
