@@ -62,5 +62,5 @@ def _protect(app: FastAPI, engine: Engine) -> None:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After", "RateLimit-Remaining"],
         )
-    app.add_middleware(SecureHeaders)
     app.add_middleware(RequestLog, metrics=engine.metrics)
+    app.add_middleware(SecureHeaders)

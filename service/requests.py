@@ -19,7 +19,7 @@ _QUIET = ("/livez", "/readyz", "/metrics")  # asked every few seconds: logged on
 
 
 class RequestLog:
-    """ASGI middleware, the outermost: no error passes it unanswered."""
+    """ASGI middleware around all that can fail: no error passes it unanswered."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

@@ -79,6 +79,8 @@ class Worker:
             raise EncodingError(answer.reason)
         if not isinstance(answer, Encoded):
             _kill(process)
+            if self._process is process:  # not to be seen as ready until its end is noticed
+                self.ready.clear()
             raise WorkerDownError("the encoding process died")
         self._measured(answer.seconds)
         return answer.vectors
@@ -92,14 +94,15 @@ class Worker:
         self._process, self._connection = process, ours
         await self._in_thread(process.start)
         theirs.close()
+        was_ready = False
         greeting = await self._in_thread(_receive, ours)
         if isinstance(greeting, Ready):
             self.device, self.precision = greeting.device, greeting.precision
             self.ready.set()
+            was_ready = True
         elif isinstance(greeting, Failed):
             self.reason = f"the encoders could not be loaded: {greeting.reason}"
         await self._in_thread(process.join)
-        was_ready = self.ready.is_set()
         self.ready.clear()
         self.deaths += 1
         if not isinstance(greeting, Failed):
