@@ -1,6 +1,7 @@
 """The encoding process: sole owner of the model and its device. It answers one job at a time."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,9 @@ def serve(connection: Connection, plan: Plan) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.install(plan.log_level)
+    # Every length of sound leaves kernels behind: by oneDNN's own measure far too many are kept.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "200")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "200")
     try:
         clap = _load(plan)
     except Exception as error:  # noqa: BLE001  (whatever it is, the server must hear of it)

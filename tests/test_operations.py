@@ -195,15 +195,19 @@ def test_another_checkpoint_takes_over_on_sighup_and_no_request_is_lost(made: Pa
         def ask() -> None:
             while not stop.is_set():
                 statuses.append(server.upload(500).status_code)
+                time.sleep(0.05)
 
         with ThreadPoolExecutor(2) as pool:
             asking = [pool.submit(ask) for _ in range(2)]
-            switch_model(made)
-            server.process.send_signal(signal.SIGHUP)
-            server.until(lambda: server.metric('m2d_clap_reloads_total{outcome="done"}') == 1)
-            before = len(statuses)
-            server.until(lambda: len(statuses) > before + 5)
-            stop.set()
+            try:
+                switch_model(made)
+                server.process.send_signal(signal.SIGHUP)
+                done = 'm2d_clap_reloads_total{outcome="done"}'
+                server.until(lambda: server.metric(done) == 1, 120)
+                before = len(statuses)
+                server.until(lambda: len(statuses) > before + 5)
+            finally:
+                stop.set()
             for one in asking:
                 one.result()
         assert set(statuses) == {200}
