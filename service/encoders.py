@@ -18,6 +18,7 @@ from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Precision, Waveform
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service import logs
+from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
 from m2d_clap.service.stages import Stages
 
@@ -74,8 +75,8 @@ def serve(connection: Connection, plan: Plan) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logs.install(plan.log_level)
     # Every length of sound leaves kernels behind: by oneDNN's own measure far too many are kept.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "200")
-    os.environ.setdefault("LRU_CACHE_CAPACITY", "200")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "48")
     try:
         clap = _load(plan)
     except Exception as error:  # noqa: BLE001  (whatever it is, the server must hear of it)
@@ -83,6 +84,7 @@ def serve(connection: Connection, plan: Plan) -> None:
         connection.send(Failed(str(error) or type(error).__name__))
         return
     connection.send(Ready(clap.device.type, clap.precision))
+    heap = Heap()
     while True:
         try:
             kind, items = connection.recv()
@@ -100,6 +102,8 @@ def serve(connection: Connection, plan: Plan) -> None:
             connection.send(answer)
         except OSError:  # the server is gone
             return
+        del items, answer
+        heap.tidy()
 
 
 def encode_texts(
