@@ -2,6 +2,7 @@
 
 import ctypes
 import time
+from collections.abc import Callable
 
 _PAUSE = 5.0  # seconds between two times: it takes some milliseconds
 
@@ -10,6 +11,7 @@ class Heap:
     """One process's heap, which big sounds of many lengths leave full of holes."""
 
     def __init__(self) -> None:
+        self._trim: Callable[[int], int] | None
         try:
             self._trim = ctypes.CDLL(None).malloc_trim
         except (OSError, AttributeError, TypeError):  # another C library than glibc

@@ -91,5 +91,7 @@ def _identity(headers: Headers) -> str:
 
 def _route(scope: Scope) -> str:
     """The route's pattern, never the path, which may hold anything."""
-    route = scope.get("route")
+    # With its router's prefix, where FastAPI tells; "none" where it was refused before.
+    whole = scope.get("fastapi", {}).get("effective_route_context")
+    route = whole or scope.get("route")
     return getattr(route, "path", None) or "none"
