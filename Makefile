@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api check train-mini clean
+.PHONY: help setup demo test test-browser test-api test-kill check train-mini clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run the tests (CPU, no network)
-	$(BIN)/pytest -q -m "not browser"
+	$(BIN)/pytest -q -m "not browser and not kill"
 
 test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt where that can be)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[train,dev,browser]'
@@ -37,6 +37,9 @@ test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt whe
 
 test-api: $(STAMP)  ## ask a running server thousands of generated requests (schemathesis)
 	M2D_TEST_API=whole $(BIN)/pytest -q -s tests/test_schemathesis.py
+
+test-kill: $(STAMP)  ## end the server's processes 20 times each, during uploads
+	$(BIN)/pytest -q -m kill tests/test_operations.py
 
 MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
 

@@ -25,12 +25,18 @@ class Batcher:
     """One queue of one kind of input. Costs are texts, or seconds of sound.
 
     device: the lock every batcher of a device shares, so that a batch is gathered only when its
-    turn has come, out of all that has arrived by then.
+    turn has come, out of all that has arrived by then; gathered: told how many make a batch.
     """
 
     def __init__(
-        self, encode: Encode, device: asyncio.Lock, most_waiting: float, most_together: float
+        self,
+        encode: Encode,
+        device: asyncio.Lock,
+        most_waiting: float,
+        most_together: float,
+        gathered: Callable[[int], None] = lambda _: None,
     ) -> None:
+        self._gathered = gathered
         self._encode = encode
         self._device = device
         self._most_waiting = most_waiting
@@ -64,6 +70,7 @@ class Batcher:
                 async with self._device:
                     batch = self._gather()
                     if batch:
+                        self._gathered(len(batch))
                         await self._answer(batch)
         finally:
             self._ended = True
@@ -88,15 +95,18 @@ class Batcher:
         return batch
 
     async def _answer(self, batch: list[_Waiting]) -> None:
+        batch = [waiting for waiting in batch if not waiting.answer.done()]
+        if not batch:
+            return
         try:
             answers: list[Any] = list(await self._encode([w.item for w in batch]))
         except WorkerDownError as error:
             answers = [error] * len(batch)
         except EncodingError as error:
-            if len(batch) > 1:  # the others shall not fail for one
-                for waiting in batch:
-                    if not waiting.answer.done():
-                        await self._answer([waiting])
+            if len(batch) > 1:  # the others shall not fail for one: it is found by halving
+                half = len(batch) // 2
+                await self._answer(batch[:half])
+                await self._answer(batch[half:])
                 return
             answers = [error]
         for waiting, answer in zip(batch, answers, strict=True):

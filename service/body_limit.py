@@ -1,5 +1,8 @@
 """Caps every request body while it streams in, before anything is spooled or parsed."""
 
+import asyncio
+
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from m2d_clap.service.errors import BodyTooLargeError
@@ -10,21 +13,29 @@ answer instead of a reset connection."""
 
 
 class BodyLimit:
-    """ASGI middleware: a body of more than `most` bytes raises BodyTooLargeError in its reader."""
+    """ASGI middleware: a body of more than `most` bytes raises BodyTooLargeError in its reader, one
+    of which nothing comes for `pause` seconds a 408."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, pause: float) -> None:
         self._app = app
         self._most = most
+        self._pause = pause
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         taken = 0
+        more = True
 
         async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, more
+            try:
+                # behind the body only the client's going away is waited for, however long
+                message = await asyncio.wait_for(receive(), self._pause if more else None)
+            except TimeoutError as error:
+                raise HTTPException(408, "the body did not come in time") from error
+            more = message.get("more_body", False)
             taken += len(message.get("body", b""))
             if taken <= self._most:
                 return message

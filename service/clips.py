@@ -71,9 +71,10 @@ async def lying(engine: Engine, clip_id: str) -> Lying:
 
 async def spectrogram(engine: Engine, there: Lying, width: int, height: int, theme: Theme) -> bytes:
     """A PNG, drawn once."""
+    rate = engine.model.config.front_end.sample_rate
 
     async def draw() -> bytes:
-        sound = await engine.decoder.read(there.file)
+        sound = await engine.decoder.read(there.file, rate)
         seconds = _length(there.clip, sound)
         return await asyncio.to_thread(pictures.spectrogram, sound, seconds, width, height, theme)
 
@@ -82,9 +83,10 @@ async def spectrogram(engine: Engine, there: Lying, width: int, height: int, the
 
 async def waveform(engine: Engine, there: Lying, points: int) -> bytes:
     """JSON of schemas.Waveform, made once."""
+    rate = engine.model.config.front_end.sample_rate
 
     async def make() -> bytes:
-        sound = await engine.decoder.read(there.file)
+        sound = await engine.decoder.read(there.file, rate)
         seconds = _length(there.clip, sound)
         heights = await asyncio.to_thread(pictures.peaks, sound, seconds, points)
         body = {"id": there.clip.id, "seconds": seconds, "covered": sound.seconds, "peaks": heights}

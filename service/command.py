@@ -10,11 +10,12 @@ from rich.table import Table
 
 from m2d_clap.model import Checkpoint, bundled, read_audio
 from m2d_clap.model.errors import AudioError, ClapError
+from m2d_clap.service import key_command
 from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.search_command import search
 from m2d_clap.service.server import bind, is_loopback, run, url
-from m2d_clap.service.settings import Settings
+from m2d_clap.service.settings import load
 from m2d_clap.service.tagging import Label, rank, vocabulary
 
 
@@ -24,34 +25,44 @@ def register(app: typer.Typer) -> None:
     app.command()(tag)
     app.command()(demo)
     app.command()(search)
+    app.add_typer(key_command.app, name="keys")
 
 
 def serve(
-    index: Annotated[Path, typer.Argument(help="an index folder, made by m2d-clap index")],
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one", min=0, max=65535)] = 8000,
+    index: Annotated[
+        Path | None, typer.Argument(help="an index folder, made by m2d-clap index")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="settings, a TOML file")] = None,
+    host: Annotated[str | None, typer.Option(help="address; default 127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="default 8000; 0: any free one")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="default: the index's own")] = None,
-    device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
+    device: Annotated[str | None, typer.Option(help="auto | cpu | cuda")] = None,
     text_encoder_path: Annotated[
         Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
     ] = None,
+    print_settings: Annotated[
+        bool, typer.Option("--print-settings", help="print all of them as TOML and end")
+    ] = False,
 ) -> None:
-    """Answer searches over HTTP. More settings: environment variables M2D_CLAP_…"""
-    if device not in ("auto", "cpu", "cuda"):
-        raise typer.BadParameter("--device is auto, cpu or cuda")
-    chosen: dict[str, object] = {"index": index}
-    if checkpoint is not None:
-        chosen["checkpoint"] = checkpoint
-    if device != "auto":
-        chosen["device"] = device
-    if text_encoder_path is not None:
-        chosen["text_encoder_path"] = text_encoder_path
-    engine = Engine(Settings.model_validate(chosen))
-    with bind(host, port) as listening:
-        if not is_loopback(host):
+    """Answer searches over HTTP. Every setting is a line of --config or a variable M2D_CLAP_…"""
+    options = {
+        "index": index,
+        "host": host,
+        "port": port,
+        "checkpoint": checkpoint,
+        "device": device,
+        "text_encoder_path": text_encoder_path,
+    }
+    settings = load({k: v for k, v in options.items() if v is not None}, config)
+    if print_settings:
+        typer.echo(settings.as_toml())
+        return
+    engine = Engine(settings)
+    with bind(settings.host, settings.port) as listening:
+        if settings.keys_file is None and not is_loopback(settings.host):
             typer.echo(
-                f"warning: {host} can be reached from other machines and no API keys are set: "
-                "anyone there can search and hear this library",
+                f"warning: {settings.host} can be reached from other machines and no API keys are "
+                "set: anyone there can search and hear this library (m2d-clap keys add)",
                 err=True,
             )
         address = url(listening)

@@ -42,7 +42,7 @@ def run(library: Path | None, folder: Path, host: str, port: int, once: bool) ->
     place = hashlib.sha256(str(library.resolve()).encode()).hexdigest()[:8]
     out = folder / f"index-{place}-{describe(bundled()).fingerprint[:8]}"
     index(library, out)
-    engine = Engine(Settings.model_validate({"index": out}))
+    engine = Engine(Settings.model_validate({"index": out, "log_level": "warning"}))
     with bind(host, port, _PORTS) as listening, contextlib.suppress(KeyboardInterrupt):
         address = url(listening)
         if port and not address.endswith(f":{port}"):

@@ -1,8 +1,10 @@
 """The encoding process: sole owner of the model and its device. It answers one job at a time."""
 
 import logging
+import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,10 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from m2d_clap.index.embed import embed
 from m2d_clap.index.windows import windows
-from m2d_clap.model import Checkpoint, Clap, Waveform
+from m2d_clap.model import Checkpoint, Clap, Precision, Waveform
+from m2d_clap.model.errors import CheckpointError
+from m2d_clap.service import logs
+from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
+from m2d_clap.service.stages import Stages
 
 Kind = Literal["texts", "sounds", "spans", "classes"]
 Vectors = NDArray[np.float32]
@@ -26,12 +31,15 @@ _TOGETHER = 40  # windows of one call, which bounds the memory of a long upload
 
 @dataclass(frozen=True)
 class Plan:
-    """What the process loads, and where it runs."""
+    """What the process loads, and where it runs. fingerprint: what the checkpoint has to be."""
 
     checkpoint: Path
     device: str = "auto"
     threads: int | None = None
     text_encoder_path: Path | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    fingerprint: str | None = None
+    log_level: str = "warning"
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Ready:
     """The process has loaded the model and run each encoder once. device: "cpu" or "cuda"."""
 
     device: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -48,54 +57,110 @@ class Failed:
     reason: str
 
 
-def serve(connection: Connection, plan: Plan) -> None:
-    """The process's main: Ready or Failed, then for each (kind, items) its vectors or Failed.
+@dataclass(frozen=True)
+class Encoded:
+    """The vectors of each item, in order, and the seconds each stage took."""
 
-    Ends when the other side closes. Ctrl-C is the other side's to handle.
+    vectors: list[Vectors]
+    seconds: dict[str, float]
+
+
+def serve(connection: Connection, plan: Plan) -> None:
+    """The process's main: Ready or Failed, then for each (kind, items) Encoded or Failed.
+
+    Ends when the other side closes; Ctrl-C and SIGTERM, which may reach every process of the
+    server, are the other side's to handle: it finishes what it has accepted.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logs.install(plan.log_level)
+    # Every length of sound leaves kernels behind: by oneDNN's own measure far too many are kept.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "48")
     try:
         clap = _load(plan)
     except Exception as error:  # noqa: BLE001  (whatever it is, the server must hear of it)
         _LOG.exception("the encoders could not be loaded")
         connection.send(Failed(str(error) or type(error).__name__))
         return
-    connection.send(Ready(clap.device.type))
+    connection.send(Ready(clap.device.type, clap.precision))
+    heap = Heap()
     while True:
         try:
             kind, items = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
+        stages = Stages()
         try:
-            answer: list[Vectors] | Failed = ENCODE[kind](clap, items)
+            answer: Encoded | Failed = Encoded(
+                ENCODE[kind](clap, items, stages), dict(stages.seconds)
+            )
         except Exception as error:  # noqa: BLE001  (one job fails, not the process)
             _LOG.exception("encoding %d %s failed", len(items), kind)
             answer = Failed(f"{type(error).__name__}: {error}")
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except OSError:  # the server is gone
+            return
+        del items, answer
+        heap.tidy()
 
 
-def encode_texts(clap: Clap, items: Sequence[Sequence[str]]) -> list[Vectors]:
+def encode_texts(
+    clap: Clap, items: Sequence[Sequence[str]], stages: Stages | None = None
+) -> list[Vectors]:
     """Unit vectors (texts, dim) of each tuple of texts."""
-    vectors = iter(_unit(clap.embed_text([t for item in items for t in item]).cpu().numpy()))
-    return [np.stack([next(vectors) for _ in item]) for item in items]
+    flat = [text for item in items for text in item]
+    with (stages or Stages()).measured("encode_text"):
+        # By length, as texts encoded together are padded to the longest.
+        order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
+        embedded = clap.embed_text([flat[i] for i in order]).cpu().numpy()
+    vectors = np.empty_like(embedded)
+    vectors[order] = _unit(embedded)
+    return np.split(vectors, np.cumsum([len(item) for item in items])[:-1])
 
 
-def encode_sounds(clap: Clap, sounds: Sequence[Waveform]) -> list[Vectors]:
+def encode_sounds(
+    clap: Clap, sounds: Sequence[Waveform], stages: Stages | None = None
+) -> list[Vectors]:
     """The unit vector (dim,) of each sound; of one longer than an index window, its windows' mean."""
     cut = [list(windows([sound.samples], sound.sample_rate)) for sound in sounds]
-    flat = [window for of_one in cut for window in of_one]
-    starts = range(0, len(flat), _TOGETHER)
-    vectors = np.concatenate([embed(flat[start : start + _TOGETHER], clap) for start in starts])
+    flat = [
+        Waveform(w.samples, s.sample_rate) for w_s, s in zip(cut, sounds, strict=True) for w in w_s
+    ]
+    vectors = np.concatenate(list(_embedded(clap, flat, stages or Stages())))
     ends = np.cumsum([len(of_one) for of_one in cut])
     return [_unit(of_one.mean(axis=0)) for of_one in np.split(vectors, ends[:-1])]
 
 
-ENCODE: dict[Kind, Callable[[Clap, Any], list[Vectors]]] = {
+ENCODE: dict[Kind, Callable[[Clap, Any, Stages], list[Vectors]]] = {
     "texts": encode_texts,
     "sounds": encode_sounds,
     "spans": encode_spans,
     "classes": encode_classes,
 }
+
+
+def _embedded(clap: Clap, sounds: Sequence[Waveform], stages: Stages) -> Iterator[Vectors]:
+    """Unit vectors (together, dim), some sounds at a time; the next ones' log-mels are made in a
+    thread while these are encoded. Raises ValueError where the model gives no numbers."""
+
+    @torch.inference_mode()
+    def heard(start: int) -> list[torch.Tensor]:
+        with stages.measured("logmel"):
+            return [clap.log_mel(sound) for sound in sounds[start : start + _TOGETHER]]
+
+    with ThreadPoolExecutor(1, "log-mel") as ahead:
+        log_mels = heard(0)
+        for start in range(0, len(sounds), _TOGETHER):
+            following = start + _TOGETHER
+            coming = ahead.submit(heard, following) if following < len(sounds) else None
+            with stages.measured("encode_audio"):
+                vectors = clap.project(clap.grids(log_mels)).cpu().numpy()
+            if not np.isfinite(vectors).all():
+                raise ValueError("the model gives embeddings that are not numbers")
+            yield _unit(vectors)
+            log_mels = coming.result() if coming else []
 
 
 def _load(plan: Plan) -> Clap:
@@ -104,13 +169,28 @@ def _load(plan: Plan) -> Clap:
     device = plan.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    clap = Checkpoint.load(plan.checkpoint).clap(device)
+    checkpoint = Checkpoint.load(plan.checkpoint)
+    if plan.fingerprint not in (None, checkpoint.fingerprint):
+        raise CheckpointError(
+            f"{plan.checkpoint} is another model than the one the index was made with: "
+            "make the index again"
+        )
+    clap = checkpoint.clap(device)
     clap.text_encoder_path = plan.text_encoder_path
+    clap.precision = fastest(device) if plan.precision == "auto" else plan.precision
     rate = clap.config.front_end.sample_rate
     clap.embed_audio([Waveform(np.zeros(rate, np.float32), rate)])
     if clap.config.text.kind != "none":
         clap.embed_text(["a sound"])
     return clap
+
+
+def fastest(device: str) -> Precision:
+    """bfloat16 where the device computes in it, else float32."""
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -11,25 +11,23 @@ import numpy as np
 from m2d_clap.index import Clip, Index
 from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
 from m2d_clap.model import Waveform
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.checkpoint import Description
 from m2d_clap.model.errors import TextEncoderError
-from m2d_clap.service.batcher import Batcher
-from m2d_clap.service.encoders import Kind, Plan, Vectors
+from m2d_clap.service import logs
+from m2d_clap.service.encoders import Vectors
+from m2d_clap.service.encoding import EMBEDDING_LABELS, TEXTS_TOGETHER, Encoding
 from m2d_clap.service.errors import (
     ClipFileGoneError,
-    EncodingError,
     UnknownClipError,
     WorkerDownError,
 )
 from m2d_clap.service.kept import Kept
+from m2d_clap.service.metrics import Metrics
 from m2d_clap.service.questions import Scale
+from m2d_clap.service.serving import Serving
 from m2d_clap.service.settings import Settings
-from m2d_clap.service.tagging import vocabulary
 from m2d_clap.service.uploads import Decoder
-from m2d_clap.service.worker import Worker
 
-_EMBEDDING_LABELS = "the built-in labels are being embedded"
-_TEXTS_TOGETHER, _SECONDS_TOGETHER = 64, 400.0
 _KEPT_BYTES = 64 * 2**20  # of pictures and maps
 
 
@@ -42,83 +40,104 @@ class Engine:
         Raises LibraryIndexError or CheckpointError, with the command that mends it.
         """
         self.settings = settings
-        self.index = Index.open(settings.index)
-        checkpoint = settings.checkpoint or self.index.checkpoint
-        self.model = describe(checkpoint)
-        self.index.check_model(self.model.fingerprint, checkpoint)
+        self.metrics = Metrics()
+        self.serving = Serving(settings, self.metrics)
         self.decoder = Decoder(
-            self.model.config.front_end.sample_rate,
-            settings.max_seconds,
-            settings.min_seconds,
-            settings.decoders,
-            settings.waiting_uploads,
+            settings.decoding, lambda seconds: self.metrics.took({"decode": seconds})
         )
-        plan = Plan(checkpoint, settings.device, settings.threads, settings.text_encoder_path)
-        self.worker = Worker(plan, settings.patience_seconds)
-        device = asyncio.Lock()
-        self.texts = Batcher(
-            lambda items: self.worker.encode("texts", items),
-            device,
-            settings.waiting_texts,
-            _TEXTS_TOGETHER,
-        )
-        self.sounds = Batcher(
-            lambda items: self.worker.encode("sounds", items),
-            device,
-            settings.waiting_seconds,
-            _SECONDS_TOGETHER,
-        )
-        self._spans = self._along("spans", device)
-        self._classes = self._along("classes", device)
         self.kept = Kept(_KEPT_BYTES)
-        self._vocabulary: Vectors | None = None
         self._scale: tuple[Index | None, Vectors | None, Scale] = (None, None, Scale())
+        self.metrics.watch(
+            {
+                "texts": lambda: self._encoding.texts.waiting,
+                "sounds": lambda: self._encoding.sounds.waiting,
+                "spans": lambda: self._encoding.spans.waiting,
+                "classes": lambda: self._encoding.classes.waiting,
+                "uploads": lambda: self.decoder.waiting,
+            }
+        )
+        self.metrics.watch_deaths(
+            {
+                "encoder": lambda: self._encoding.worker.deaths,
+                "decoder": lambda: self.decoder.pool.deaths,
+            }
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Runs worker and batchers for as long as the context lasts."""
-        queues = (self.texts, self.sounds, self._spans, self._classes)
-        loops = (self.worker.run(), *(queue.run() for queue in queues), self._prepare())
-        tasks = [asyncio.create_task(loop) for loop in loops]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.decoder.close()
+        """Runs encoders and decoders for as long as the context lasts."""
+        async with self.serving.running():
+            await self.decoder.pool.start()
+            try:
+                yield
+            finally:
+                await self.decoder.close()
+
+    # A request relies on one generation, however often it asks: see serving.py.
+
+    @property
+    def index(self) -> Index:
+        return self.serving.now.index
+
+    @property
+    def model(self) -> Description:
+        return self._encoding.model
+
+    @property
+    def _encoding(self) -> Encoding:
+        return self.serving.now.encoding
 
     def require_ready(self) -> None:
         """Raises WorkerDownError, saying why, unless every kind of request can be answered."""
-        if not self.worker.ready.is_set():
-            raise WorkerDownError(self.worker.reason)
-        if self._vocabulary is None and self._understands_text:
-            raise WorkerDownError(_EMBEDDING_LABELS)
+        missing = self._encoding.missing()
+        if missing is not None:
+            raise WorkerDownError(missing)
+
+    def measure(self) -> bytes:
+        """Everything measured, for Prometheus."""
+        encoding = self._encoding
+        self.metrics.ready.set(encoding.missing() is None)
+        self.metrics.index_clips.set(len(self.index))
+        self.metrics.index_vectors.set(self.index.windows)
+        self.metrics.index_generation.set(self.index.generation)
+        self.metrics.model.info(
+            {
+                "fingerprint": self.model.fingerprint[:16],
+                "text": self.model.config.text.kind,
+                "device": encoding.worker.device,
+                "precision": encoding.worker.precision,
+            }
+        )
+        return self.metrics.page()
 
     def vocabulary_vectors(self) -> Vectors:
         """(labels, dim) of the built-in vocabulary. Raises WorkerDownError until it is embedded."""
         self._require_text()
-        if self._vocabulary is None:
-            raise WorkerDownError(_EMBEDDING_LABELS)
-        return self._vocabulary
+        if self._encoding.vocabulary is None:
+            raise WorkerDownError(EMBEDDING_LABELS)
+        return self._encoding.vocabulary
 
     async def sentences(self, texts: Sequence[str]) -> Vectors:
         """(texts, dim) unit vectors, many of them in several turns, so that others get theirs."""
         self._require_text()
+        if self.settings.log_texts:
+            logs.note(texts=list(texts))
+        queue = self._encoding.texts
         turns = [
-            tuple(texts[at : at + _TEXTS_TOGETHER]) for at in range(0, len(texts), _TEXTS_TOGETHER)
+            tuple(texts[at : at + TEXTS_TOGETHER]) for at in range(0, len(texts), TEXTS_TOGETHER)
         ]
-        return np.concatenate([await self.texts.submit(turn, len(turn)) for turn in turns])
+        return np.concatenate([await queue.submit(turn, len(turn)) for turn in turns])
 
     async def waveform(self, file: BinaryIO) -> Waveform:
         """An upload, decoded; refused at once where nothing could be made of it."""
-        if not self.worker.ready.is_set():
-            raise WorkerDownError(self.worker.reason)
-        return await self.decoder.decode(file)
+        worker = self._encoding.worker
+        if not worker.ready.is_set():
+            raise WorkerDownError(worker.reason)
+        return await self.decoder.decode(file, self.model.config.front_end.sample_rate)
 
     async def heard(self, waveform: Waveform) -> Vectors:
         """(dim,): the unit vector of a sound."""
-        return await self.sounds.submit(waveform, waveform.seconds)
+        return await self._encoding.sounds.submit(waveform, waveform.seconds)
 
     async def sound(self, file: BinaryIO) -> Vectors:
         """(dim,): the unit vector of an upload."""
@@ -126,17 +145,17 @@ class Engine:
 
     async def spans(self, waveform: Waveform) -> Vectors:
         """(spans, dim): unit vectors of a sound's stretches."""
-        return await self._spans.submit(waveform, waveform.seconds)
+        return await self._encoding.spans.submit(waveform, waveform.seconds)
 
     async def classes(self, waveform: Waveform) -> Vectors:
         """(1 + spans, classes): probabilities of the whole and of its stretches."""
-        return await self._classes.submit(waveform, waveform.seconds)
+        return await self._encoding.classes.submit(waveform, waveform.seconds)
 
     async def scale(self, index: Index) -> Scale:
         """What makes this index's cosines readable; learned when first asked for."""
         of_index, of_vocabulary, scale = self._scale
-        if of_index is not index or of_vocabulary is not self._vocabulary:
-            vocabulary = self._vocabulary
+        vocabulary = self._encoding.vocabulary
+        if of_index is not index or of_vocabulary is not vocabulary:
             scale = await asyncio.to_thread(_learned, index, vocabulary)
             self._scale = (index, vocabulary, scale)
         return scale
@@ -159,29 +178,11 @@ class Engine:
 
     @property
     def _understands_text(self) -> bool:
-        return self.model.config.text.kind != "none"
+        return self._encoding.understands_text
 
     def _require_text(self) -> None:
         if not self._understands_text:
             raise TextEncoderError("the checkpoint served here hears sounds only, it knows no text")
-
-    def _along(self, kind: Kind, device: asyncio.Lock) -> Batcher:
-        return Batcher(
-            lambda items: self.worker.encode(kind, items),
-            device,
-            self.settings.waiting_seconds,
-            _SECONDS_TOGETHER,
-        )
-
-    async def _prepare(self) -> None:
-        """Embeds the built-in labels once the worker is ready; again should it die meanwhile."""
-        prompts = tuple(label.prompt for label in vocabulary())
-        while self._understands_text and self._vocabulary is None:
-            await self.worker.ready.wait()
-            try:
-                self._vocabulary = await self.texts.submit(prompts, len(prompts))
-            except (WorkerDownError, EncodingError):
-                await asyncio.sleep(1.0)
 
 
 def _learned(index: Index, vocabulary: Vectors | None) -> Scale:

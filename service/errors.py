@@ -2,7 +2,7 @@
 
 from starlette.exceptions import HTTPException
 
-from m2d_clap.model.errors import ClapError
+from m2d_clap.model.errors import AudioError, ClapError
 
 
 class ServiceError(ClapError):
@@ -24,6 +24,14 @@ class BodyTooLargeError(ServiceError, HTTPException):
 
 class BusyError(ServiceError):
     """A queue is full."""
+
+
+class AudioTooCostlyError(ServiceError, AudioError):
+    """Decoding a sound needs more time or memory than the server gives it."""
+
+
+class DecoderDownError(ServiceError):
+    """The process that decoded this sound was ended from outside; another takes its place."""
 
 
 class WorkerDownError(ServiceError):
@@ -52,3 +60,15 @@ class NoDirectionError(ServiceError):
 
 class NoHeadError(ServiceError):
     """The checkpoint has no trained head."""
+
+
+class UnknownKeyError(ServiceError):
+    """A request without an API key, or with one that is unknown or revoked."""
+
+
+class ScopeError(ServiceError):
+    """The API key may not do this."""
+
+
+class RateLimitError(ServiceError):
+    """A key or an address has asked more often than it may."""

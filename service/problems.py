@@ -17,16 +17,21 @@ from m2d_clap.model.errors import (
     ClapError,
     TextEncoderError,
 )
-from m2d_clap.service import openai
+from m2d_clap.service import logs, openai
 from m2d_clap.service.errors import (
+    AudioTooCostlyError,
     BodyTooLargeError,
     BusyError,
     ClipFileGoneError,
     CursorError,
+    DecoderDownError,
     EncodingError,
     NoDirectionError,
     NoHeadError,
+    RateLimitError,
+    ScopeError,
     UnknownClipError,
+    UnknownKeyError,
     WorkerDownError,
 )
 
@@ -49,6 +54,7 @@ ERRORS: dict[type[ClapError], Problem] = {
     BodyTooLargeError: Problem("body-too-large", 413, "More bytes than this server takes"),
     AudioTooLongError: Problem("audio-too-long", 413, "More seconds than this server takes"),
     BadSamplesError: Problem("bad-samples", 422, "The sound decodes to something meaningless"),
+    AudioTooCostlyError: Problem("too-costly", 422, "More work to decode than this server does"),
     AudioError: Problem("not-audio", 415, "Nothing in it can be decoded as sound"),
     FilterError: Problem("invalid-filter", 422, "The filter cannot be read"),
     CursorError: Problem("invalid-cursor", 422, "The cursor is none, or of another question"),
@@ -57,7 +63,11 @@ ERRORS: dict[type[ClapError], Problem] = {
     UnknownClipError: Problem("unknown-clip", 404, "No clip has this id"),
     ClipFileGoneError: Problem("clip-file-gone", 410, "The clip's file has moved or was deleted"),
     BusyError: Problem("busy", 503, "The queue is full: try again soon"),
+    DecoderDownError: Problem("decoder-down", 503, "Decoding was cut short: try again"),
     WorkerDownError: Problem("worker-down", 503, "The encoders are not running"),
+    UnknownKeyError: Problem("unknown-key", 401, "An API key is needed"),
+    ScopeError: Problem("missing-scope", 403, "The API key may not do this"),
+    RateLimitError: Problem("rate-limit", 429, "Too many requests: wait"),
     TextEncoderError: Problem("no-text-encoder", 501, "This server's model understands no text"),
     EncodingError: Problem("encoding-failed", 500, "The encoders failed on this input"),
 }
@@ -71,6 +81,7 @@ def all_problems() -> tuple[Problem, ...]:
 
 def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSONResponse:
     """The response for one occurrence of a problem."""
+    logs.note(problem=problem.name)
     headers = {"Retry-After": "1"} if problem.status == 503 else None
     if request.url.path == openai.PATH:
         return JSONResponse(
@@ -95,10 +106,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _internal)
 
 
-async def _clap_error(request: Request, error: Exception) -> JSONResponse:
+def refusal(request: Request, error: ClapError) -> JSONResponse:
+    """The response for an error."""
     problem = next((ERRORS[c] for c in type(error).__mro__ if c in ERRORS), INTERNAL)
     more = {"column": error.column} if isinstance(error, FilterError) else {}
     return answer(problem, request, str(error), **more)
+
+
+async def _clap_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ClapError)
+    return refusal(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -115,7 +115,8 @@ async def _page(
             follow = cursors.of_place(question, last)
         return _readable(index, hits, parts, scale, narrowed.min_relevance, follow, total)
 
-    return await asyncio.to_thread(search)
+    with engine.metrics.stage("search"):
+        return await asyncio.to_thread(search)
 
 
 def _readable(

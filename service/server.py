@@ -7,6 +7,7 @@ import socket
 
 import uvicorn
 
+from m2d_clap.service import logs
 from m2d_clap.service.app import create_app
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ServiceError
@@ -44,9 +45,18 @@ def url(listening: socket.socket) -> str:
 
 def server(engine: Engine) -> uvicorn.Server:
     """To be awaited with `serve(sockets=[…])`; finishes open requests when told to stop."""
+    settings = engine.settings
+    logs.install(settings.log_level)
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(engine), log_level="warning", access_log=False, timeout_graceful_shutdown=30
+            create_app(engine),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            timeout_graceful_shutdown=settings.shutdown_seconds,
         )
     )
 

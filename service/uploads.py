@@ -1,69 +1,82 @@
-"""An uploaded file → Waveform, decoded off the event loop. Only the content decides what it is."""
+"""Uploads and library files → Waveform, decoded in processes of their own. Only the content decides."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
-from m2d_clap.model import AudioLimits, Waveform, decode, read_audio
-from m2d_clap.model.audio import Samples
+from m2d_clap.model.audio import AudioLimits, Waveform
 from m2d_clap.model.errors import NotAudioError
+from m2d_clap.service.decode_pool import DecodePool
+from m2d_clap.service.decoding import Job
 from m2d_clap.service.errors import BusyError
 
 
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What decoding may take. seconds, shortest: of an upload's sound; waiting: jobs in the queue;
+    patience, cpu_seconds: of one job; memory: bytes of one job."""
+
+    seconds: float = 600.0
+    shortest: float = 0.1
+    channels: int = AudioLimits.channels
+    processes: int = 2
+    waiting: int = 32
+    patience: float = 30.0
+    cpu_seconds: int = 20
+    memory: int = 512 * 2**20
+
+
 class Decoder:
-    """A few decoding threads with a bounded queue."""
+    """A bounded queue before the decoding processes. measured: told the seconds each sound took."""
 
     def __init__(
-        self, sample_rate: int, seconds: float, shortest: float, threads: int, most_waiting: int
+        self, limits: DecodeLimits, measured: Callable[[float], None] = lambda _: None
     ) -> None:
-        self._sample_rate = sample_rate
-        self._limits = AudioLimits(seconds=seconds)
-        self._shortest = shortest
-        self._most = threads + most_waiting
+        self._limits = limits
+        self._measured = measured
+        self._most = limits.processes + limits.waiting
         self._taken = 0
-        self._pool = ThreadPoolExecutor(threads, "decode")
+        self.pool = DecodePool(limits.processes, limits.patience)
 
-    async def decode(self, file: BinaryIO) -> Waveform:
-        """Mono at the model's rate. Raises BusyError, and AudioErrors as `read_audio` does."""
-        if self._taken >= self._most:
-            raise BusyError("too many uploads are waiting already")
-        self._taken += 1
-        try:
-            loop = asyncio.get_running_loop()
-            waveform = await loop.run_in_executor(self._pool, self._read, file)
-        finally:
-            self._taken -= 1
-        if waveform.seconds < self._shortest:
-            raise NotAudioError(f"less than {self._shortest:g} seconds of it can be decoded")
+    @property
+    def waiting(self) -> int:
+        """Files that wait or are being decoded."""
+        return self._taken
+
+    async def decode(self, file: BinaryIO, rate: int) -> Waveform:
+        """An upload, mono at `rate` Hz.
+
+        Raises BusyError, AudioErrors as `read_audio` does, and those of `DecodePool.run`.
+        """
+        waveform = await self._decode(file, rate, self._limits.seconds, cut=False)
+        if waveform.seconds < self._limits.shortest:
+            least = self._limits.shortest
+            raise NotAudioError(f"less than {least:g} seconds of it can be decoded")
         return waveform
 
-    async def read(self, path: Path) -> Waveform:
-        """The start of a library's file, as many seconds as an upload may have."""
+    async def read(self, path: Path, rate: int) -> Waveform:
+        """A library's file, mono at `rate` Hz, up to the seconds that an upload may have."""
+        try:
+            file = await asyncio.to_thread(path.open, "rb")
+        except OSError as error:
+            raise NotAudioError(f"cannot read {path.name}: {error.strerror}") from error
+        with file:
+            return await self._decode(file, rate, self._limits.seconds, cut=True)
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+    async def _decode(self, file: BinaryIO, rate: int, seconds: float, cut: bool) -> Waveform:
         if self._taken >= self._most:
-            raise BusyError("too many uploads are waiting already")
+            raise BusyError("too many sounds are waiting to be decoded already")
+        limits = self._limits
+        job = Job(rate, seconds, cut, limits.channels, limits.cpu_seconds, limits.memory)
         self._taken += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._start_of, path)
+            samples, took = await self.pool.run(job, file)
         finally:
             self._taken -= 1
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _start_of(self, path: Path) -> Waveform:
-        most = int((self._limits.seconds or 0.0) * self._sample_rate)
-        held: list[Samples] = []
-        left = most
-        for block in decode(path, self._sample_rate):
-            held.append(block[:left])
-            left -= len(held[-1])
-            if not left:
-                break
-        return Waveform(np.concatenate(held), self._sample_rate)
-
-    def _read(self, file: BinaryIO) -> Waveform:
-        return read_audio(file, self._sample_rate, self._limits)
+        self._measured(took)
+        return Waveform(samples, rate)

@@ -2,25 +2,35 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from m2d_clap.service import encoders
-from m2d_clap.service.encoders import Failed, Kind, Plan, Ready, Vectors
+from m2d_clap.service import encoders, logs
+from m2d_clap.service.encoders import Encoded, Failed, Kind, Plan, Ready, Vectors
 from m2d_clap.service.errors import EncodingError, WorkerDownError
 
+_LOG = logs.logger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 
 
 class Worker:
-    """One process at a time, asked by one caller at a time."""
+    """One process at a time, asked by one caller at a time.
 
-    def __init__(self, plan: Plan, patience: float = 300.0) -> None:
+    patience: seconds a job may take; measured: told the seconds of each stage of a job.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        patience: float = 300.0,
+        measured: Callable[[Mapping[str, float]], None] = lambda _: None,
+    ) -> None:
         self._plan = plan
         self._patience = patience
+        self._measured = measured
         self._asking = asyncio.Lock()
         self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
@@ -28,7 +38,8 @@ class Worker:
         self._threads = ThreadPoolExecutor(3, "worker")
         self.ready = asyncio.Event()
         self.reason = "the encoders are loading"
-        self.device = ""
+        self.device = self.precision = ""
+        self.deaths = 0
 
     @property
     def pid(self) -> int | None:
@@ -59,14 +70,20 @@ class Worker:
             if not self.ready.is_set() or self._connection is None:
                 raise WorkerDownError(self.reason)
             process, connection = self._process, self._connection
-            answer = await self._in_thread(_ask, connection, (kind, items), self._patience)
-        if answer is None:
-            _kill(process)
-            raise WorkerDownError("the encoding process died")
+            asked = asyncio.ensure_future(self._in_thread(_ask, connection, (kind, items)))
+            await asyncio.wait([asked], timeout=self._patience)
+            if not asked.done():
+                _kill(process)  # which ends the thread's reading or writing, too
+            answer = await asked
         if isinstance(answer, Failed):
             raise EncodingError(answer.reason)
-        vectors: list[Vectors] = answer
-        return vectors
+        if not isinstance(answer, Encoded):
+            _kill(process)
+            if self._process is process:  # not to be seen as ready until its end is noticed
+                self.ready.clear()
+            raise WorkerDownError("the encoding process died")
+        self._measured(answer.seconds)
+        return answer.vectors
 
     async def _one_life(self) -> bool:
         """Starts a process and waits for its end; whether it ever became ready."""
@@ -77,19 +94,22 @@ class Worker:
         self._process, self._connection = process, ours
         await self._in_thread(process.start)
         theirs.close()
-        greeting = await self._in_thread(_receive, ours, None)
+        was_ready = False
+        greeting = await self._in_thread(_receive, ours)
         if isinstance(greeting, Ready):
-            self.device = greeting.device
+            self.device, self.precision = greeting.device, greeting.precision
             self.ready.set()
+            was_ready = True
         elif isinstance(greeting, Failed):
             self.reason = f"the encoders could not be loaded: {greeting.reason}"
         await self._in_thread(process.join)
-        was_ready = self.ready.is_set()
         self.ready.clear()
+        self.deaths += 1
         if not isinstance(greeting, Failed):
             self.reason = (
                 f"the encoding process ended ({_cause(process.exitcode)}); it is restarted"
             )
+        _LOG.error("worker_ended", reason=self.reason)
         ours.close()
         return was_ready
 
@@ -97,18 +117,18 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
 
-def _ask(connection: Connection, job: Any, patience: float) -> Any:
-    """The answer; None when the process died or took longer than `patience` seconds."""
+def _ask(connection: Connection, job: Any) -> Any:
+    """The answer; None when the process died."""
     try:
         connection.send(job)
     except (OSError, ValueError):
         return None
-    return _receive(connection, patience)
+    return _receive(connection)
 
 
-def _receive(connection: Connection, patience: float | None) -> Any:
+def _receive(connection: Connection) -> Any:
     try:
-        return connection.recv() if connection.poll(patience) else None
+        return connection.recv()
     except (EOFError, OSError):
         return None
 

@@ -136,7 +136,7 @@ def served(served_folder: Path) -> Iterator[str]:
         [script, "serve", served_folder / "index", "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "M2D_CLAP_THREADS": "1"},
+        env={**os.environ, "M2D_CLAP_THREADS": "1", "M2D_CLAP_PRECISION": "float32"},
     ) as process:
         try:
             assert process.stdout is not None

@@ -82,7 +82,11 @@ def serving(made: Path, **settings: str) -> Iterator[tuple[subprocess.Popen[str]
         [script, "serve", made / "index", "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **{f"M2D_CLAP_{k.upper()}": v for k, v in settings.items()}},
+        env={
+            **os.environ,
+            "M2D_CLAP_PRECISION": "float32",
+            **{f"M2D_CLAP_{k.upper()}": v for k, v in settings.items()},
+        },
     ) as process:
         try:
             assert process.stdout is not None

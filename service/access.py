@@ -1,0 +1,110 @@
+"""Who may ask, and how often: API keys, their scopes, and rate limits, before anything is read."""
+
+import ipaddress
+import math
+import time
+
+from limits import RateLimitItem, parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from m2d_clap.service import logs, problems
+from m2d_clap.service.errors import RateLimitError, ScopeError, ServiceError, UnknownKeyError
+from m2d_clap.service.keys import Key, KeyFile
+
+_GUARDED = ("/v1/", "/metrics")  # not the probes, the page and the description of the API
+_WRITING = ("PUT", "PATCH", "DELETE")
+
+
+class Access:
+    """ASGI middleware. keys: None lets everybody in; rate: as "60/minute", None is no limit."""
+
+    def __init__(self, app: ASGIApp, keys: KeyFile | None, rate: str | None) -> None:
+        self._app = app
+        self._keys = keys
+        self._rates = parse_many(rate) if rate else []
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        guarded = scope["type"] == "http" and scope["path"].startswith(_GUARDED)
+        if not guarded or scope["method"] == "OPTIONS":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        key = self._key(request)
+        headers: dict[str, str] = {}
+        try:
+            headers = self._count(f"key {key.id}" if key else f"address {_network(request)}")
+            if self._keys is not None:
+                _permit(key, request.method)
+        except ServiceError as error:
+            refusal = problems.refusal(request, error)
+            if isinstance(error, RateLimitError):
+                headers = self._standing(*error.args[1:])
+                refusal.headers["Retry-After"] = headers["RateLimit-Reset"]
+            if isinstance(error, UnknownKeyError):
+                refusal.headers["WWW-Authenticate"] = "Bearer"
+            refusal.headers.update(headers)
+            await refusal(scope, receive, send)
+            return
+        if key is not None:
+            logs.note(key=key.id)
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(headers)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+    def _key(self, request: Request) -> Key | None:
+        kind, _, shown = request.headers.get("authorization", "").partition(" ")
+        if self._keys is None or kind.lower() != "bearer":
+            return None
+        return self._keys.find(shown.strip())
+
+    def _count(self, who: str) -> dict[str, str]:
+        """Counts a request; the headers of the tightest limit. Raises RateLimitError."""
+        for rate in self._rates:
+            if not self._limiter.test(rate, who):
+                raise RateLimitError(f"more than {rate}: wait before you ask again", rate, who)
+        for rate in self._rates:
+            self._limiter.hit(rate, who)
+        if not self._rates:
+            return {}
+        tightest = min(
+            self._rates, key=lambda rate: self._limiter.get_window_stats(rate, who).remaining
+        )
+        return self._standing(tightest, who)
+
+    def _standing(self, rate: RateLimitItem, who: str) -> dict[str, str]:
+        window = self._limiter.get_window_stats(rate, who)
+        return {
+            "RateLimit-Policy": ", ".join(f"{r.amount};w={r.get_expiry()}" for r in self._rates),
+            "RateLimit-Limit": str(rate.amount),
+            "RateLimit-Remaining": str(max(0, window.remaining)),
+            "RateLimit-Reset": str(max(1, math.ceil(window.reset_time - time.time()))),
+        }
+
+
+def _permit(key: Key | None, method: str) -> None:
+    if key is None:
+        raise UnknownKeyError("send a valid API key as `Authorization: Bearer KEY`")
+    needed = "write" if method in _WRITING else "read"
+    if needed not in key.scopes:
+        raise ScopeError(f"this key has no scope {needed!r}")
+
+
+def _network(request: Request) -> str:
+    """The address; of IPv6 the /64, which one customer has to himself."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 6:
+        return str(ipaddress.ip_network(f"{address}/64", strict=False))
+    return host

@@ -1,0 +1,77 @@
+"""One checkpoint being served: its worker, the queues before it, the labels it has embedded."""
+
+import asyncio
+
+from m2d_clap.model.checkpoint import Description
+from m2d_clap.service.batcher import Batcher
+from m2d_clap.service.encoders import Kind, Plan, Vectors
+from m2d_clap.service.errors import EncodingError, WorkerDownError
+from m2d_clap.service.metrics import Metrics
+from m2d_clap.service.settings import Settings
+from m2d_clap.service.tagging import vocabulary
+from m2d_clap.service.worker import Worker
+
+EMBEDDING_LABELS = "the built-in labels are being embedded"
+TEXTS_TOGETHER, _SECONDS_TOGETHER = 64, 400.0
+
+
+class Encoding:
+    """From `start` to `stop`; `users` counts the requests that rely on it."""
+
+    def __init__(
+        self, plan: Plan, model: Description, settings: Settings, metrics: Metrics
+    ) -> None:
+        self.model = model
+        self.vocabulary: Vectors | None = None
+        self.users = 0
+        self.worker = Worker(plan, settings.patience_seconds, metrics.took)
+        device = asyncio.Lock()
+
+        def queue(kind: Kind, most_waiting: float, most_together: float) -> Batcher:
+            return Batcher(
+                lambda items: self.worker.encode(kind, items),
+                device,
+                most_waiting,
+                most_together,
+                lambda items: metrics.batch(kind, items),
+            )
+
+        self.texts = queue("texts", settings.waiting_texts, TEXTS_TOGETHER)
+        self.sounds = queue("sounds", settings.waiting_seconds, _SECONDS_TOGETHER)
+        self.spans = queue("spans", settings.waiting_seconds, _SECONDS_TOGETHER)
+        self.classes = queue("classes", settings.waiting_seconds, _SECONDS_TOGETHER)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def understands_text(self) -> bool:
+        return self.model.config.text.kind != "none"
+
+    def start(self) -> None:
+        """Starts the worker and the queues; `missing` tells when they are ready."""
+        queues = (self.texts, self.sounds, self.spans, self.classes)
+        loops = (self.worker.run(), *(queue.run() for queue in queues), self._prepare())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def stop(self) -> None:
+        """Ends the worker; who still waits is told."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def missing(self) -> str | None:
+        """Why not every kind of request can be answered; None when all can."""
+        if not self.worker.ready.is_set():
+            return self.worker.reason
+        if self.vocabulary is None and self.understands_text:
+            return EMBEDDING_LABELS
+        return None
+
+    async def _prepare(self) -> None:
+        """Embeds the built-in labels once the worker is ready; again should it die meanwhile."""
+        prompts = tuple(label.prompt for label in vocabulary())
+        while self.understands_text and self.vocabulary is None:
+            await self.worker.ready.wait()
+            try:
+                self.vocabulary = await self.texts.submit(prompts, len(prompts))
+            except (WorkerDownError, EncodingError):
+                await asyncio.sleep(1.0)

@@ -1,0 +1,197 @@
+"""What is being served, and how another index or checkpoint takes its place without a gap.
+
+A request keeps, from its first to its last byte, what was served when it came: the ContextVar
+holds it. What nobody uses any more is ended.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from m2d_clap.index import Index
+from m2d_clap.index.store import INDEX_FILE
+from m2d_clap.model.checkpoint import CONFIG_FILE, Description, describe
+from m2d_clap.model.errors import ClapError
+from m2d_clap.service import logs
+from m2d_clap.service.encoders import Plan
+from m2d_clap.service.encoding import Encoding
+from m2d_clap.service.errors import WorkerDownError
+from m2d_clap.service.metrics import Metrics
+from m2d_clap.service.settings import Settings
+
+_LOG = logs.logger(__name__)
+_LOADING = 600.0  # seconds a new checkpoint may take until it is ready
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An index and the encoders of the checkpoint it was made with."""
+
+    index: Index
+    encoding: Encoding
+
+
+_PINNED: ContextVar[Generation | None] = ContextVar("generation", default=None)
+
+
+class Serving:
+    """The current generation, and its replacement."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Raises LibraryIndexError or CheckpointError, with the command that mends it."""
+        self._settings = settings
+        self._metrics = metrics
+        self._replacing = asyncio.Lock()
+        self._asked = asyncio.Event()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._current = self._generation(*_open(settings), None)
+        self._seen = self._stamps()
+
+    @property
+    def now(self) -> Generation:
+        """What the request being served relies on; outside of one, the newest."""
+        return _PINNED.get() or self._current
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serves, and watches for what is new, for as long as the context lasts."""
+        self._current.encoding.start()
+        loop = asyncio.get_running_loop()
+        watching = asyncio.create_task(self._watch())
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError, AttributeError):
+            loop.add_signal_handler(signal.SIGHUP, self._asked.set)  # main thread only
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError, AttributeError):
+                loop.remove_signal_handler(signal.SIGHUP)
+            watching.cancel()
+            await asyncio.gather(watching, *self._retiring, return_exceptions=True)
+            await self._current.encoding.stop()
+
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Inside, `now` stays what it is at the beginning."""
+        generation = self._current
+        generation.encoding.users += 1
+        token = _PINNED.set(generation)
+        try:
+            yield
+        finally:
+            _PINNED.reset(token)
+            generation.encoding.users -= 1
+
+    async def reload(self) -> bool:
+        """Opens what lies at the index's place now, and switches to it when it is ready.
+
+        Where that fails, the old goes on, and log and metrics say so.
+        """
+        async with self._replacing:
+            old = self._current
+            try:
+                index, model, plan = await asyncio.to_thread(_open, self._settings)
+                new = self._generation(index, model, plan, old)
+                if new.encoding is not old.encoding:
+                    new.encoding.start()
+                    await _until_ready(new.encoding)
+            except ClapError as error:
+                self._metrics.reloads.labels("failed").inc()
+                _LOG.error("reload_failed", reason=str(error))
+                return False
+            self._current = new
+            self._metrics.reloads.labels("done").inc()
+            _LOG.info("reloaded", clips=len(new.index), generation=new.index.generation)
+            if new.encoding is not old.encoding:
+                retiring = asyncio.create_task(_retire(old.encoding))
+                self._retiring.add(retiring)
+                retiring.add_done_callback(self._retiring.discard)
+            return True
+
+    def _generation(
+        self, index: Index, model: Description, plan: Plan, old: Generation | None
+    ) -> Generation:
+        if old is not None and old.encoding.model.fingerprint == model.fingerprint:
+            return Generation(index, old.encoding)
+        return Generation(index, Encoding(plan, model, self._settings, self._metrics))
+
+    async def _watch(self) -> None:
+        every = self._settings.reload_seconds or None
+        while True:
+            try:
+                await asyncio.wait_for(self._asked.wait(), every)
+            except TimeoutError:
+                stamps = await asyncio.to_thread(self._stamps)
+                if stamps == self._seen:
+                    continue
+                self._seen = stamps
+            self._asked.clear()
+            await self.reload()
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        """When, and as what, index and checkpoint were last written."""
+        now = self._current
+        checkpoint = self._settings.checkpoint or now.index.checkpoint
+        return (_stamp(self._settings.index / INDEX_FILE), _stamp(checkpoint / CONFIG_FILE))
+
+
+class Pinned:
+    """ASGI middleware: a request relies on one generation from its first to its last byte."""
+
+    def __init__(self, app: ASGIApp, serving: Serving) -> None:
+        self._app = app
+        self._serving = serving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._serving.pinned():
+            await self._app(scope, receive, send)
+
+
+def _open(settings: Settings) -> tuple[Index, Description, Plan]:
+    index = Index.open(settings.index)
+    checkpoint = settings.checkpoint or index.checkpoint
+    model = describe(checkpoint)
+    index.check_model(model.fingerprint, checkpoint)
+    plan = Plan(
+        checkpoint,
+        settings.device,
+        settings.threads,
+        settings.text_encoder_path,
+        settings.precision,
+        model.fingerprint,
+        settings.log_level,
+    )
+    return index, model, plan
+
+
+async def _until_ready(encoding: Encoding) -> None:
+    """Raises WorkerDownError, and ends the encoding, where it cannot be loaded."""
+    end = asyncio.get_running_loop().time() + _LOADING
+    while (missing := encoding.missing()) is not None:
+        late = asyncio.get_running_loop().time() > end
+        if late or encoding.worker.deaths:
+            await encoding.stop()
+            raise WorkerDownError(missing)
+        await asyncio.sleep(0.05)
+
+
+async def _retire(encoding: Encoding) -> None:
+    while encoding.users:
+        await asyncio.sleep(0.05)
+    await encoding.stop()
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        state = file.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (state.st_mtime_ns, state.st_size, state.st_ino)
