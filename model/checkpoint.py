@@ -118,6 +118,21 @@ class Checkpoint:
             raise CheckpointError(f"{folder} exists and is no checkpoint: choose another place")
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            self._write(aside, card)
+        except BaseException:  # on a full disk the part that was written stands in the way
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            aside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            aside.rename(folder)
+
+    def _write(self, aside: Path, card: str | None) -> None:
         aside.chmod(0o755)
         description = {
             "format_version": FORMAT_VERSION,
@@ -134,14 +149,6 @@ class Checkpoint:
             file.chmod(0o644)
             with file.open("rb") as written:
                 os.fsync(written.fileno())
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-            aside.rename(folder)
-            shutil.rmtree(old)
-        else:
-            aside.rename(folder)
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":

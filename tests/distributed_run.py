@@ -1,12 +1,13 @@
-"""Twenty steps of a tiny stage, in as many processes as torchrun starts; run by
-test_distributed.py. Writes the weights of every process and the losses it saw.
+"""Twenty steps of tiny stages, in as many processes as torchrun starts; run by
+test_distributed.py. Writes the weights of every process and the terms it saw.
 
-    python -m torch.distributed.run --nproc-per-node 2 distributed_run.py STAGE FOLDER
+    python -m torch.distributed.run --nproc-per-node 2 distributed_run.py FOLDER PARTS STAGE …
 """
 
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +16,30 @@ from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.training import distributed
+from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
-from m2d_clap.training.loop import Trainer, TrainingSet
+from m2d_clap.training.execution import USUAL, Execution
+from m2d_clap.training.lessons import Lessons
+from m2d_clap.training.loop import Trainer
 from m2d_clap.training.m2d import PredictorConfig
-from m2d_clap.training.stages import STAGE_1, STAGE_1_MINI, STAGE_2, Stage
+from m2d_clap.training.stages import (
+    STAGE_1,
+    STAGE_1_1,
+    STAGE_1_MINI,
+    STAGE_2,
+    STAGE_2_1_MINI,
+    Stage,
+)
 
 ENCODER = EncoderConfig(frames=64, width=16, depth=1, heads=2)
-SHORT = {
+SHORT: dict[str, Any] = {
     "frames": 64,
     "epochs": 10,
     "warm_up": 1,
     "batch": 8,
+    "visits": 0,
     "base_rate": 0.02,
+    "lesson": 11,
     "predictor": PredictorConfig(16, 1, 2),
 }
 BERT = {
@@ -36,59 +49,88 @@ BERT = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
     "max_position_embeddings": 64,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
+}
+OWN = BERT | {"embedding_size": 8}
+MODELS = {
+    "1": ClapConfig(
+        encoder=ENCODER,
+        projector=ProjectorConfig("semantic", dim=8),
+        text=TextConfig("nv-embed-v2", projection="linear", projection_in=8),
+    ),
+    "1.1": ClapConfig(encoder=ENCODER, head_input=16),
+    "2": ClapConfig(
+        encoder=ENCODER,
+        projector=ProjectorConfig("semantic", dim=16),
+        text=TextConfig("bert-base", included=True, max_tokens=64, architecture=BERT),
+    ),
+    "1-mini": ClapConfig(encoder=ENCODER, projector=ProjectorConfig("mlp", 8, 16)),
+    "2.1-mini": ClapConfig(
+        encoder=ENCODER,
+        projector=ProjectorConfig("semantic", dim=8),
+        text=TextConfig(
+            "wordpiece-mini",
+            included=True,
+            max_tokens=64,
+            architecture=OWN,
+            projection="linear",
+            projection_in=16,
+        ),
+    ),
 }
 STAGES = {
-    "1": dataclasses.replace(
-        STAGE_1,
-        model=ClapConfig(encoder=ENCODER, projector=ProjectorConfig("semantic", dim=8)),
-        **SHORT,
-    ),
-    "1-mini": dataclasses.replace(
-        STAGE_1_MINI,
-        model=ClapConfig(encoder=ENCODER, projector=ProjectorConfig("mlp", 8, 16)),
-        **SHORT,
-    ),
-    "2": dataclasses.replace(
-        STAGE_2,
-        model=ClapConfig(
-            encoder=ENCODER,
-            projector=ProjectorConfig("semantic", dim=16),
-            text=TextConfig("bert-base", included=True, max_tokens=64, architecture=BERT),
-        ),
-        **SHORT,
-    ),
+    stage.name: dataclasses.replace(stage, model=MODELS[stage.name], **SHORT)
+    for stage in (STAGE_1, STAGE_1_1, STAGE_2, STAGE_1_MINI, STAGE_2_1_MINI)
 }
 
 
 def training_set() -> TrainingSet:
-    """Sixteen sounds of four captions."""
+    """Fifteen sounds, which come out even in no number of processes, and four captions."""
     rng = np.random.default_rng(0)
-    sounds = [torch.from_numpy(rng.normal(-8, 3, (80, 64 + n))).half() for n in range(16)]
+    generator = torch.Generator().manual_seed(0)
+    sounds = [torch.from_numpy(rng.normal(-8, 3, (80, 64 + n))).half() for n in range(15)]
     texts = ("low noise", "high noise", "a click", "a long hum")
-    wordings = (torch.randn(4, 8, generator=torch.Generator().manual_seed(0)),)
-    bank = CaptionBank((texts,), wordings, (torch.arange(4),), tuple((n % 4,) for n in range(16)))
-    return TrainingSet(sounds, bank)
+    vectors = torch.randn(4, 8, generator=generator)
+    of_sound = tuple((n % 4,) for n in range(15))
+    bank = CaptionBank((texts,), (vectors,), (torch.arange(4),), of_sound)
+    labels = torch.eye(4)[[n % 4 for n in range(15)]]
+    lessons = Lessons(
+        (
+            *texts,
+            "rain",
+            "a dog",
+            "wind in the trees",
+            "steps",
+            "a bell",
+            "a car",
+            "a very low hum",
+        ),
+        (),
+        torch.randn(11, 8, generator=generator),
+    )
+    return TrainingSet(sounds, bank, (), labels, texts, lessons)
 
 
-def trainer(stage: Stage) -> Trainer:
+def trainer(stage: Stage, execution: Execution = USUAL) -> Trainer:
     """A trainer of the tiny stage, its parent made at random."""
     parent = None
     if stage.parent is not None:
         torch.manual_seed(1)
         parent = Checkpoint.of(Clap(stage.model))
-    return Trainer(stage, training_set(), seed=0, parent=parent, precision="float32")
+    return Trainer(
+        stage, training_set(), 0, parent=parent, precision="float32", execution=execution
+    )
 
 
-def main(name: str, folder: Path) -> None:
+def main(folder: Path, parts: int, names: list[str]) -> None:
     torch.set_num_threads(1)
     distributed.join("gloo")
-    learning = trainer(STAGES[name])
-    losses = [learning.advance()["loss"] for _ in range(20)]
-    state = {"weights": learning.learner.state_dict(), "losses": losses}
-    torch.save(state, folder / f"{name}-{distributed.rank()}-of-{distributed.world()}.pt")
+    for name in names:
+        learning = trainer(STAGES[name], Execution(accumulate=parts))
+        seen = [learning.advance() for _ in range(20)]
+        state = {"weights": learning.learner.state_dict(), "seen": seen}
+        torch.save(state, folder / f"{name}-{distributed.rank()}.pt")
+        learning.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
+STAGES = ("1", "1.1", "2", "1-mini", "2.1-mini")
 
 
 def meaningful(key: str, weight: torch.Tensor) -> torch.Tensor:
@@ -20,20 +21,46 @@ def meaningful(key: str, weight: torch.Tensor) -> torch.Tensor:
     return torch.zeros(1) if key.endswith("key.bias") else weight
 
 
-def trained(name: str, folder: Path, processes: int) -> list[dict[str, Any]]:
+def trained(folder: Path, processes: int, parts: int) -> dict[str, list[dict[str, Any]]]:
+    """By stage: what each process had in the end."""
+    folder.mkdir()
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
-    words = [sys.executable, *(launcher if processes > 1 else []), SCRIPT, name, folder]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    words = [sys.executable, *(launcher if processes > 1 else []), SCRIPT, folder, str(parts)]
+    ended = subprocess.run([*words, *STAGES], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
-    files = [folder / f"{name}-{rank}-of-{processes}.pt" for rank in range(processes)]
-    return [torch.load(file, weights_only=True) for file in files]
+    return {
+        name: [
+            torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(processes)
+        ]
+        for name in STAGES
+    }
 
 
-@pytest.mark.parametrize("name", ["1", "1-mini", "2"])
-def test_two_processes_train_as_one_with_the_whole_batch(name: str, tmp_path: Path) -> None:
-    first, second = trained(name, tmp_path, 2)
-    (alone,) = trained(name, tmp_path, 1)
-    for key, weight in alone["weights"].items():
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    return trained(tmp_path_factory.mktemp("alone") / "run", 1, 1)
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["whole", "in three parts"])
+def together(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[dict[str, Any]]]:
+    return trained(tmp_path_factory.mktemp("together") / "run", 2, request.param)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_two_processes_train_as_one_with_the_whole_batch(
+    name: str,
+    alone: dict[str, list[dict[str, Any]]],
+    together: dict[str, list[dict[str, Any]]],
+) -> None:
+    (one,), (first, second) = alone[name], together[name]
+    moved = 0.0
+    for key, weight in one["weights"].items():
         assert torch.equal(first["weights"][key], second["weights"][key]), key
         difference = meaningful(key, first["weights"][key]) - meaningful(key, weight)
         assert difference.abs().max() < 1e-5, key
+    for step, (seen, wanted) in enumerate(zip(first["seen"], one["seen"], strict=True)):
+        assert seen == pytest.approx(wanted, rel=1e-4, abs=1e-5), step
+        moved += abs(wanted["loss"] - one["seen"][0]["loss"])
+    assert len(one["seen"]) == 20 and moved > 1e-3

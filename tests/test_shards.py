@@ -1,11 +1,13 @@
 """Sounds are prepared once, in parts that a stop cannot hurt and damage cannot hide in."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.io import wavfile
 from typer.testing import CliRunner
 
@@ -16,9 +18,10 @@ from m2d_clap.model.mel import log_mel
 from m2d_clap.service.cli import build
 from m2d_clap.training import shards
 from m2d_clap.training.manifest import Row
-from m2d_clap.training.shards import ShardError, load_log_mels, verify
+from m2d_clap.training.shards import LogMels, ShardError, load_log_mels, verify
 
 FRONT_END = FrontEndConfig()
+STATUS = Path("/proc/self/status")
 
 
 @pytest.fixture
@@ -41,6 +44,37 @@ def test_log_mels_come_back_as_they_were_computed(rows: list[Row], tmp_path: Pat
         samples = torch.from_numpy(read_audio(row.file, 16000).samples)
         assert torch.equal(sound, log_mel(samples[None], FRONT_END)[0, 0].half())
     assert verify(rows, FRONT_END, tmp_path / "cache") == 3
+
+
+def test_log_mels_are_a_sequence_that_holds_maps_and_not_sounds(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    found = load_log_mels(rows, FRONT_END, tmp_path / "cache")
+    assert found.frames.tolist() == [sound.shape[1] for sound in found] == [26, 29, 32, 35, 38]
+    assert torch.equal(found[-1], found[4])
+    assert [s.shape[1] for s in found[1:4]] == [29, 32, 35]
+    with pytest.raises(IndexError):
+        found[5]
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(found.__getitem__, list(range(5)) * 20))
+    assert all(torch.equal(sound, found[i % 5]) for i, sound in enumerate(again))
+    assert found[0] is not found[0]
+
+
+@pytest.mark.skipif(not STATUS.is_file(), reason="only Linux says what memory a process has")
+def test_sounds_of_a_shard_are_mapped_and_not_read_into_memory(tmp_path: Path) -> None:
+    file = tmp_path / "shard.safetensors"
+    save_file({f"{n:07d}": torch.ones(80, 5000).half() for n in range(50)}, file)  # 40 MB
+
+    def anonymous() -> int:
+        (line,) = [line for line in STATUS.read_text().splitlines() if "RssAnon" in line]
+        return int(line.split()[1]) * 1024
+
+    before = anonymous()
+    sounds = LogMels([(file, 50)])
+    held = list(sounds)
+    assert sum(float(sound[0, ::100].sum()) for sound in held) == 2500
+    assert anonymous() - before < 10_000_000
 
 
 def test_a_stopped_preparation_keeps_what_was_done(

@@ -26,10 +26,11 @@ from m2d_clap.model.errors import CheckpointError, ClapError
 from m2d_clap.model.tokenizer import TOKENIZER_FILE, Tokenizer
 from m2d_clap.service.cli import build
 from m2d_clap.training import lessons as lessons_module
+from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
 from m2d_clap.training.evaluation.queries import Query, answer, paraphrases, read_queries
 from m2d_clap.training.lessons import LessonError, Lessons, core, gathered, hidden, read_texts
-from m2d_clap.training.loop import Trainer, TrainingSet
+from m2d_clap.training.loop import Trainer
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.run import run
 from m2d_clap.training.stages import STAGES, Losses, Stage

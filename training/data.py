@@ -1,11 +1,20 @@
 """Batches of sounds that depend on seed and step alone."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Rows = NDArray[np.int64]
+"""Numbers, one a sound."""
+Weights = NDArray[np.float64]
+"""Visits an epoch, one a sound."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,34 @@ class Batch:
     columns: int
 
 
+class Epoch(Sequence[Batch]):
+    """The batches of an epoch, cut from its sounds when asked for, so that millions cost little."""
+
+    def __init__(self, drawn: Rows, lengths: Rows, order: Rows) -> None:
+        """drawn: sounds, those of a batch together; lengths: theirs, in columns; order: of the
+        batches, by their numbers."""
+        self._drawn, self._lengths, self._order = drawn, lengths, order
+        # As np.array_split cuts: the first batches have one more where it does not come out even.
+        each, more = divmod(len(drawn), len(order))
+        self._starts = np.arange(len(order) + 1) * each
+        self._starts += np.minimum(np.arange(len(order) + 1), more)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, place: int) -> Batch: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Batch]: ...
+    def __getitem__(self, place: int | slice) -> Batch | Sequence[Batch]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        number = int(self._order[place])
+        part = slice(self._starts[number], self._starts[number + 1])
+        common = max(1, int(np.quantile(self._lengths[part], 0.25)))
+        return Batch(tuple(self._drawn[part].tolist()), common)
+
+
 @dataclass(frozen=True)
 class Plan:
     """Which sounds meet in which step.
@@ -24,12 +61,12 @@ class Plan:
     length, at random; the order of batches is random. Everything follows from (seed, epoch).
     """
 
-    lengths: tuple[int, ...]
+    lengths: Sequence[int] | Rows
     """Patch columns of every sound, at least 1."""
     batch: int
     most_columns: int
     seed: int
-    weights: tuple[float, ...] = ()
+    weights: Sequence[float] | Weights = ()
     """Visits an epoch for every sound, on average; empty means one each."""
 
     @property
@@ -37,28 +74,21 @@ class Plan:
         """Steps an epoch."""
         return math.ceil(self.visits / self.batch)
 
-    @property
+    @cached_property
     def visits(self) -> int:
-        return round(sum(self.weights)) if self.weights else len(self.lengths)
+        return round(float(np.sum(self.weights))) if len(self.weights) else len(self.lengths)
 
-    def epoch(self, number: int) -> list[Batch]:
+    def epoch(self, number: int) -> Epoch:
         rng = np.random.default_rng((self.seed, number))
-        if self.weights:
-            share = np.asarray(self.weights) / sum(self.weights)
+        if len(self.weights):
+            share = np.asarray(self.weights) / np.sum(self.weights)
             drawn = rng.choice(len(self.lengths), self.visits, replace=True, p=share)
         else:
             drawn = rng.permutation(len(self.lengths))
         lengths = np.minimum(np.asarray(self.lengths)[drawn], self.most_columns)
         # Noise in the sorting key lets neighbours in length meet in ever new company.
         order = np.argsort(np.log(lengths) + rng.normal(0, 0.15, len(drawn)), kind="stable")
-        drawn, lengths = drawn[order], lengths[order]
-        batches = []
-        for part, cut in zip(
-            np.array_split(drawn, self.steps), np.array_split(lengths, self.steps), strict=True
-        ):
-            common = max(1, int(np.quantile(cut, 0.25)))
-            batches.append(Batch(tuple(int(i) for i in part), common))
-        return [batches[i] for i in rng.permutation(len(batches))]
+        return Epoch(drawn[order], lengths[order], rng.permutation(self.steps))
 
 
 def crop(log_mel_: Tensor, frames: int, rng: np.random.Generator) -> Tensor:

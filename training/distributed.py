@@ -44,14 +44,26 @@ def everywhere(holds: bool) -> bool:
     return bool(flag)
 
 
-def gathered(rows: Tensor) -> Tensor:
-    """(rows, …) of every process, in the order one process would hold them; gradients flow back.
+def total(value: Tensor) -> Tensor:
+    """The sum over the processes; all must ask."""
+    if world() > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
 
-    Process r holds rows r, r + world, … of the batch, so equal counts are interleaved.
+
+def gathered(rows: Tensor, count: int) -> Tensor:
+    """(count, …): the rows of every process, as one process would hold them; gradients flow back.
+
+    Process r holds rows r, r + world, … of the `count` there are, so they are interleaved; where
+    they do not come out even, the last processes have one less.
     """
     if world() == 1:
         return rows
     from torch.distributed.nn.functional import all_gather
 
+    most = -(-count // world())
+    if len(rows) < most:
+        rows = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
     parts = torch.stack(list(all_gather(rows.contiguous())))
-    return parts.transpose(0, 1).flatten(0, 1)
+    return parts.transpose(0, 1).flatten(0, 1)[:count]

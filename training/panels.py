@@ -11,7 +11,10 @@ TRAIN = {
     "Recipe": ("stage", "epochs", "batch", "base_rate", "parent", "text_encoder_path", "seed"),
     "Data": ("without_licence", "procedural"),
     "Run": ("out", "every", "zero_shot_where", "cache"),
-    "Machine": ("device", "threads", "as_json"),
+    "Machine": (
+        *("device", "threads", "accumulate", "checkpoint_activations", "compiled"),
+        "as_json",
+    ),
 }
 EVALUATE = {
     "Classes and baselines": ("zero_shot_where", "min_train", "random_encoder"),

@@ -16,11 +16,12 @@ def masked_picture(trainer: "Trainer", file: Path, sounds: int = 6) -> None:
 
     stage = trainer.stage
     rng = np.random.default_rng((trainer.seed, 2, trainer.step))
-    batch = trainer.plan.epoch(0)[0]
-    images = trainer.sounds(batch, rng)[:sounds]
+    batches = trainer.batches
+    batch = batches.plan.epoch(0)[0]
+    images = batches.sounds(batch, rng, range(min(sounds, len(batch.members))))
     size = stage.model.encoder
     rows, columns = stage.model.grid_rows, batch.columns
-    mask = trainer.mask(len(images), columns, rng)
+    mask = batches.mask(len(images), columns, rng)
     visible = torch.ones(len(images), rows * columns)
     if mask is not None:
         visible.scatter_(1, mask.masked.cpu(), 0.0)

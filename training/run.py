@@ -9,11 +9,12 @@ last/, best/      checkpoints; best by its score on the valid split
 report.html       written last, or by `m2d-clap report`
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +83,25 @@ def run(
                 if due:
                     scored = _score(trainer, validation) if validation is not None else None
                     best = _save(folder, trainer, scored, best)
-                    if trainer.stage.hears:
+                with _writing(folder):
+                    if due and trainer.stage.hears:
                         picture = folder / "samples" / f"epoch-{number:04d}.png"
                         masked_picture(trainer, picture)
-                if due or trainer.step % log_steps == 0:
-                    curves.add(trainer.step, trainer.epoch, measured, scored, due)
+                    if due or trainer.step % log_steps == 0:
+                        curves.add(trainer.step, trainer.epoch, measured, scored, due)
                 latest = scored or latest
                 show(Status(trainer.step, trainer.steps, trainer.epoch, measured, best, latest))
             if due:
                 distributed.barrier()
-    finally:
+    except BaseException:
         if curves is not None:
+            with contextlib.suppress(OSError):
+                curves.close()
+        raise
+    finally:
+        trainer.close()
+    if curves is not None:
+        with _writing(folder):
             curves.close()
     return folder / ("best" if (folder / "best").is_dir() else "last")
 
@@ -122,29 +131,42 @@ def _save(folder: Path, trainer: Trainer, scored: Score | None, best: Score | No
     if scored is not None and (best is None or scored.chooses > best.chooses):
         best = scored
     aside = folder / "state.part"
-    try:
+    with _writing(folder):
         checkpoint.save(folder / "last")
         if best is scored and scored is not None:
             checkpoint.save(folder / "best")
         kept = None if best is None else dataclasses.asdict(best)
-        torch.save({**trainer.snapshot(), "best": kept}, aside)
-        with aside.open("rb") as written:
-            os.fsync(written.fileno())
+        try:
+            torch.save({**trainer.snapshot(), "best": kept}, aside)
+            with aside.open("rb") as written:
+                os.fsync(written.fileno())
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
         aside.replace(folder / "state.pt")
-    except (OSError, SafetensorError, RuntimeError) as error:
+    return best
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises the last
         raise RunError(
             f"{folder} cannot be written ({error}). What was saved before is intact: make room and "
             "give the same command again"
         ) from error
-    return best
 
 
 def _score(trainer: Trainer, validation: Validation) -> Score:
+    # Each module back to its own mode: a text encoder that learns stays in evaluation mode.
+    modes = {module: module.training for module in trainer.polyak.modules()}
     trainer.polyak.eval()
     try:
         return validation(trainer.polyak)
     finally:
-        trainer.polyak.train()
+        for module, training in modes.items():
+            module.training = training
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -194,5 +216,7 @@ class _Curves:
         aside.replace(self._file)
 
     def close(self) -> None:
-        self._flush()
-        self._board.close()
+        try:
+            self._flush()
+        finally:
+            self._board.close()

@@ -13,10 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from m2d_clap.model.audio import read_audio
@@ -32,28 +35,74 @@ class ShardError(ClapError):
     """A shard that was damaged after it was written."""
 
 
+class LogMels(Sequence[Tensor]):
+    """Raw log-mels (mels, frames) float16 in shards, each made a tensor when asked for.
+
+    Millions cost their lengths (`frames`, (sounds,) int64) and one open map a shard. Several
+    threads may ask.
+    """
+
+    def __init__(self, shards: Sequence[tuple[Path, int]]) -> None:
+        """shards: files, and how many sounds each holds. Raises ShardError naming a damaged one."""
+        self._shards: list[Any] = []
+        frames: list[int] = []
+        for file, sounds in shards:
+            try:
+                shard: Any = safe_open(file, "pt")
+                frames += [shard.get_slice(_key(n)).get_shape()[1] for n in range(sounds)]
+            except (SafetensorError, OSError) as error:
+                raise ShardError(f"{file} is damaged ({error}): delete it") from error
+            self._shards.append(shard)
+        self._starts = np.cumsum([0, *(sounds for _, sounds in shards)])
+        self.frames = np.asarray(frames, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        shard = int(np.searchsorted(self._starts, place, side="right")) - 1
+        found: Tensor = self._shards[shard].get_tensor(_key(place - int(self._starts[shard])))
+        return found
+
+
+def frames_of(sounds: Sequence[Tensor]) -> NDArray[np.int64]:
+    """(sounds,) the length of every raw log-mel."""
+    if isinstance(sounds, LogMels):
+        return sounds.frames
+    return np.array([sound.shape[1] for sound in sounds], dtype=np.int64)
+
+
 def load_log_mels(
     rows: Sequence[Row],
     front_end: FrontEndConfig,
     cache: Path,
     progress: Callable[[int], None] = lambda _: None,
-) -> list[Tensor]:
-    """Raw log-mels (mels, frames) float16, one a row, computed where `cache` lacks them.
+) -> LogMels:
+    """Raw log-mels, one a row, computed where `cache` lacks them.
 
     Raises AudioError naming the file that cannot be decoded, ShardError naming a damaged shard.
     """
-    sounds: list[Tensor] = []
+    shards: list[tuple[Path, int]] = []
+    done = 0
     for shard in _cut(rows):
         file = _file(shard, front_end, cache)
         if not file.is_file():
-            _write(file, shard, front_end, partial(_further, progress, len(sounds)))
-        try:
-            stored = load_file(file)
-        except SafetensorError as error:
-            raise ShardError(f"{file} is damaged ({error}): delete it") from error
-        sounds += [stored[f"{number:07d}"] for number in range(len(shard))]
-        progress(len(sounds))
-    return sounds
+            _write(file, shard, front_end, partial(_further, progress, done))
+        shards.append((file, len(shard)))
+        done += len(shard)
+        progress(done)
+    return LogMels(shards)
+
+
+def _key(number: int) -> str:
+    return f"{number:07d}"
 
 
 def _further(progress: Callable[[int], None], before: int, done: int) -> None:
@@ -106,7 +155,7 @@ def _write(
     found = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, tensor in enumerate(pool.map(compute, rows)):
-            found[f"{number:07d}"] = tensor.contiguous()
+            found[_key(number)] = tensor.contiguous()
             progress(number + 1)
     aside = file.with_suffix(".part")
     save_file(found, aside)

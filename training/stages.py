@@ -30,6 +30,16 @@ class Losses:
     labels: float = 0.0
     distil: float = 0.0
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """By the names the terms are measured under."""
+        return {
+            "loss_m2d": self.m2d,
+            "loss_clap": self.contrast,
+            "loss_labels": self.labels,
+            "loss_distil": self.distil,
+        }
+
 
 @dataclass(frozen=True)
 class Stage:

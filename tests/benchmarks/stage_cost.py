@@ -17,7 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.text_encoder import Tokens
-from m2d_clap.training.learner import Examples, Learner
+from m2d_clap.training.examples import Examples
+from m2d_clap.training.learner import Learner
 from m2d_clap.training.masking import Mask, random_mask, structured_mask
 from m2d_clap.training.stages import STAGES, Stage
 
@@ -44,7 +45,9 @@ def step_flops(stage: Stage) -> float:
     # Meta tensors have no precision to be lowered: autocast refuses them, even switched off.
     plain = patch("torch.autocast", lambda *_, **__: nullcontext())
     with plain, FlopCounterMode(display=False) as counter:
-        terms = learner(_examples(stage, meta))
+        examples = _examples(stage, meta)
+        rows, terms = learner(examples)
+        terms |= learner.compare(rows, examples)
         torch.stack(list(terms.values())).sum().backward()
     return counter.get_total_flops() / BATCH
 

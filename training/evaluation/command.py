@@ -217,7 +217,7 @@ def _counts(question: Question) -> Callable[[Row], bool]:
     return counts
 
 
-def _log_mels(clap: Clap, scored: list[Row], cache: Path, bar: Progress) -> list[torch.Tensor]:
+def _log_mels(clap: Clap, scored: list[Row], cache: Path, bar: Progress) -> Sequence[torch.Tensor]:
     task = bar.add_task("log-mels", total=len(scored))
     sounds = load_log_mels(
         scored, clap.config.front_end, cache, lambda done: bar.update(task, completed=done)

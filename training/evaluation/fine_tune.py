@@ -20,6 +20,7 @@ from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.mel import SILENCE
+from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights
 from m2d_clap.training.evaluation.confidence import Interval
@@ -27,7 +28,7 @@ from m2d_clap.training.evaluation.datasets import Dataset, Metric
 from m2d_clap.training.evaluation.folds import Part, parts
 from m2d_clap.training.evaluation.recipes import clip_frames, fitted
 from m2d_clap.training.evaluation.truth import Labelled
-from m2d_clap.training.loop import Trainer, TrainingSet
+from m2d_clap.training.loop import Trainer
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.metrics import accuracy, mean_average_precision
 from m2d_clap.training.run import Status, run

@@ -41,7 +41,7 @@ def report(
     on = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     with View() as view:
 
-        def load(checkpoint: Checkpoint, chosen: Sequence[Row]) -> list[Tensor]:
+        def load(checkpoint: Checkpoint, chosen: Sequence[Row]) -> Sequence[Tensor]:
             count = view.counting("log-mels", len(chosen))
             return load_log_mels(chosen, checkpoint.config.front_end, cache, count)
 

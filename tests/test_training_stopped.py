@@ -1,0 +1,161 @@
+"""What ends a run too early (a kill, a full disk, a number that is none) costs nothing saved."""
+
+import resource
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from m2d_clap.model import Checkpoint
+from m2d_clap.training.loop import Trainer, TrainingDivergedError
+from m2d_clap.training.run import RunError, Status, run
+from m2d_clap.training.validation import Score
+
+SCRIPT = Path(__file__).with_name("distributed_run.py")
+TINY = runpy.run_path(str(SCRIPT))
+trainer_of: Callable[..., Trainer] = TINY["trainer"]
+
+KILLED = """
+import os, runpy, signal, sys
+from pathlib import Path
+import torch
+from m2d_clap.training.run import run
+torch.set_num_threads(1)
+tiny = runpy.run_path(sys.argv[1])
+def show(status):
+    if status.step == int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+run(Path(sys.argv[3]), tiny["trainer"](tiny["STAGES"][sys.argv[2]]), {}, None, show, 1, 1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def finished(name: str, folder: Path, **more: Any) -> Trainer:
+    trainer = trainer_of(TINY["STAGES"][name])
+    run(folder, trainer, {}, more.pop("validation", None), every_epochs=1, log_steps=1, **more)
+    return trainer
+
+
+def assert_same(found: Trainer, wanted: Trainer, folders: tuple[Path, Path]) -> None:
+    curves = [(folder / "curves.csv").read_text() for folder in folders]
+    assert curves[0] == curves[1]
+    for name, tensor in wanted.state_dict().items():
+        assert torch.equal(tensor, found.state_dict()[name]), name
+
+
+def test_a_process_killed_outright_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", KILLED, SCRIPT, "1", tmp_path / "killed", "7"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert torch.load(tmp_path / "killed" / "state.pt", weights_only=True)["step"] == 6
+    folders = tmp_path / "killed", tmp_path / "whole"
+    found, wanted = (finished("1", folder) for folder in folders)
+    assert_same(found, wanted, folders)
+
+
+def test_validation_does_not_change_how_a_text_encoder_learns(tmp_path: Path) -> None:
+    def validation(clap: Any) -> Score:
+        assert not any(module.training for module in clap.modules())
+        return Score("mAP", 0.5, {"map": 0.5})
+
+    def stop(status: Status) -> None:
+        if status.step == 5:
+            raise KeyboardInterrupt
+
+    folders = tmp_path / "stopped", tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        finished("2", folders[0], validation=validation, show=stop)
+    found, wanted = (finished("2", folder, validation=validation) for folder in folders)
+    assert_same(found, wanted, folders)
+    assert wanted.clap.text is not None
+    assert not wanted.clap.text.model.training and wanted.clap.audio.training
+
+
+@pytest.fixture
+def disk() -> Iterator[Callable[[int | None], None]]:
+    """Called with bytes: no file can grow beyond them; the system itself refuses to write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(most: int | None) -> None:
+        soft = before[0] if most is None else most
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, before[1]))
+
+    yield limit
+    limit(None)
+
+
+@pytest.mark.parametrize("falls", ["weights", "state"])
+def test_a_full_disk_stops_with_a_message_and_the_same_command_goes_on(
+    falls: str, tmp_path: Path, disk: Callable[[int | None], None]
+) -> None:
+    folder = tmp_path / "full"
+
+    def fill(status: Status) -> None:
+        if status.step == 5:
+            weights = (folder / "last" / "model.safetensors").stat().st_size
+            state = (folder / "state.pt").stat().st_size
+            disk(weights // 2 if falls == "weights" else (weights + state) // 2)
+
+    with pytest.raises(RunError, match="make room"):
+        finished("1", folder, show=fill)
+    disk(None)
+    assert torch.load(folder / "state.pt", weights_only=True)["step"] == 4
+    assert Checkpoint.load(folder / "last").weights
+    assert not list(folder.glob("*.part")) and not list(folder.glob(".last-*"))
+    folders = folder, tmp_path / "whole"
+    found, wanted = (finished("1", folder) for folder in folders)
+    assert_same(found, wanted, folders)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_device_without_space_says_so(tmp_path: Path) -> None:
+    def fill(status: Status) -> None:
+        if status.step == 3:
+            (tmp_path / "state.part").symlink_to("/dev/full")
+
+    with pytest.raises(RunError, match="cannot be written"):
+        finished("1", tmp_path, show=fill)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 2
+
+
+@pytest.mark.parametrize("name", ["1", "2"])
+def test_gradients_that_are_no_numbers_move_no_weight(name: str, tmp_path: Path) -> None:
+    trainer = trainer_of(TINY["STAGES"][name])
+    trainer.advance()
+    before = {n: p.detach().clone() for n, p in trainer.learner.named_parameters()}
+    terms = trainer.gradients(trainer.take())
+    assert all(torch.isfinite(term) for term in terms.values())
+    next(p for p in trainer.learner.parameters() if p.grad is not None).grad.view(-1)[0] = torch.nan  # type: ignore[union-attr]
+    with pytest.raises(TrainingDivergedError, match="intact"):
+        trainer.update(terms)
+    trainer.close()
+    for key, parameter in trainer.learner.named_parameters():
+        assert torch.equal(parameter, before[key]), key
+    assert trainer.step == 1
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    trainer = trainer_of(TINY["STAGES"]["1"])
+
+    def poison(status: Status) -> None:
+        if status.step == 5:
+            trainer.clap.logit_scale.data.fill_(torch.inf)
+
+    with pytest.raises(TrainingDivergedError, match="--base-rate"):
+        run(tmp_path, trainer, {}, None, poison, every_epochs=1)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 4
+    weights = Checkpoint.load(tmp_path / "last").weights
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
