@@ -60,7 +60,9 @@ class Clap(nn.Module):
                 f"this model hears at {front_end.sample_rate} Hz, not {waveform.sample_rate} Hz: "
                 "resample the waveform first"
             )
-        samples = torch.from_numpy(waveform.samples).to(self.device)
+        samples = torch.from_numpy(waveform.samples)
+        if self.device.type == "cuda":
+            samples = samples.pin_memory().to(self.device, non_blocking=True)
         return normalise(log_mel(samples.unsqueeze(0), front_end), front_end)[0]
 
     @torch.inference_mode()

@@ -3,6 +3,8 @@
 Module names equal the keys of the published weight files, so that loading is strict.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -101,6 +103,8 @@ class VisionTransformer(nn.Module):
             Block(size.width, size.heads, size.mlp_ratio, self.EPS) for _ in range(size.depth)
         )
         self.norm = nn.LayerNorm(size.width, eps=self.EPS)
+        self.engine: Callable[[Tensor], Tensor] | None = None
+        """What runs the blocks in torch's stead when features are computed, never in training."""
 
     def patches(self, log_mel: Tensor) -> Tensor:
         """Patch embeddings plus positions.
@@ -128,7 +132,8 @@ class VisionTransformer(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """(batch, 1, mels, frames) normalised → (batch, rows · columns, width), class dropped."""
-        return self.transform(self.with_class_token(self.patches(log_mel)))[:, 1:]
+        transform = self.engine or self.transform
+        return transform(self.with_class_token(self.patches(log_mel)))[:, 1:]
 
 
 def sin_cos_positions(width: int, rows: int, columns: int) -> Tensor:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Precision, Waveform
+from m2d_clap.model.engines import Engine, engine
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service import logs
 from m2d_clap.service.heap import Heap
@@ -38,6 +39,7 @@ class Plan:
     threads: int | None = None
     text_encoder_path: Path | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    engine: Engine = "torch"
     fingerprint: str | None = None
     log_level: str = "warning"
 
@@ -178,6 +180,8 @@ def _load(plan: Plan) -> Clap:
     clap = checkpoint.clap(device)
     clap.text_encoder_path = plan.text_encoder_path
     clap.precision = fastest(device) if plan.precision == "auto" else plan.precision
+    if plan.engine != "torch":
+        clap.audio.backbone.engine = engine(clap, plan.engine, plan.threads)
     rate = clap.config.front_end.sample_rate
     clap.embed_audio([Waveform(np.zeros(rate, np.float32), rate)])
     if clap.config.text.kind != "none":

@@ -166,6 +166,7 @@ def _open(settings: Settings) -> tuple[Index, Description, Plan]:
         settings.threads,
         settings.text_encoder_path,
         settings.precision,
+        settings.engine,
         model.fingerprint,
         settings.log_level,
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from m2d_clap.model.engines import Engine
 from m2d_clap.service.errors import ServiceError
 from m2d_clap.service.uploads import DecodeLimits
 
@@ -35,6 +36,10 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto | cpu | cuda")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the audio encoder: bfloat16 where the processor has it"
+    )
+    engine: Engine = Field(
+        "torch",
+        description="of the audio encoder: torch | compile | openvino (an extra, for Intel CPUs)",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads of the encoders")
     patience_seconds: float = Field(

@@ -195,7 +195,9 @@ STAGE_1_MINI = Stage(
         name="m2d-clap-mini",
         licence="Apache-2.0",
         front_end=FrontEndConfig(mean=-8.97, std=4.75),
-        encoder=EncoderConfig(frames=320, width=192, depth=6, heads=3),
+        encoder=EncoderConfig(
+            frames=320, patch_mels=80, patch_frames=4, width=192, depth=6, heads=3
+        ),
         projector=ProjectorConfig("mlp", dim=384, hidden=384),
         text=TextConfig("minilm", max_tokens=256),
     ),
@@ -203,10 +205,10 @@ STAGE_1_MINI = Stage(
     contrast="bank",
     by_label=0.3,
     balance=0.4,
-    losses=Losses(m2d=1.0, contrast=1.0),
+    losses=Losses(m2d=0.3, contrast=1.0),
     masking=Masking("random", 0.5),
     frames=320,
-    epochs=150,
+    epochs=190,
     warm_up=5,
     batch=128,
     base_rate=1.2e-3,
