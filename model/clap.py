@@ -47,6 +47,7 @@ class Clap(nn.Module):
         # In a list, so that an encoder from outside is no part of this module's weights.
         self._outside: list[TextEncoder] = []
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._texts_of = 0
 
     @property
     def device(self) -> torch.device:
@@ -87,6 +88,11 @@ class Clap(nn.Module):
 
         Raises TextEncoderError where the text encoder cannot be found.
         """
+        weights = (*self.text_projection.parameters(), *(self.text.parameters() if self.text else ()))
+        state = sum(weight._version for weight in weights)  # counts what changed them in place
+        if state != self._texts_of:
+            self._texts.clear()
+            self._texts_of = state
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         found = {text: self._texts[text] for text in texts if text in self._texts}
         for start in range(0, len(new), 64):

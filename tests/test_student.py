@@ -86,6 +86,14 @@ def learning() -> TrainingSet:
     return TrainingSet(sounds, bank, lessons=Lessons(TEXTS, (1.0,) * len(TEXTS), targets))
 
 
+def test_a_text_asked_again_after_a_step_is_embedded_anew() -> None:
+    trainer = Trainer(stage(), learning(), 0)
+    before = [clap.embed_text(["rain"]) for clap in (trainer.clap, trainer.polyak)]
+    trainer.advance()
+    after = [clap.embed_text(["rain"]) for clap in (trainer.clap, trainer.polyak)]
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=8))
 def test_a_text_embeds_the_same_alone_and_in_a_batch(clap: Clap, texts: list[str]) -> None:
