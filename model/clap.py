@@ -88,7 +88,10 @@ class Clap(nn.Module):
 
         Raises TextEncoderError where the text encoder cannot be found.
         """
-        weights = (*self.text_projection.parameters(), *(self.text.parameters() if self.text else ()))
+        weights = (
+            *self.text_projection.parameters(),
+            *(self.text.parameters() if self.text else ()),
+        )
         state = sum(weight._version for weight in weights)  # counts what changed them in place
         if state != self._texts_of:
             self._texts.clear()

@@ -87,7 +87,7 @@ def learning() -> TrainingSet:
 
 
 def test_a_text_asked_again_after_a_step_is_embedded_anew() -> None:
-    trainer = Trainer(stage(), learning(), 0)
+    trainer = Trainer(stage(parent=None), learning(), 0)
     before = [clap.embed_text(["rain"]) for clap in (trainer.clap, trainer.polyak)]
     trainer.advance()
     after = [clap.embed_text(["rain"]) for clap in (trainer.clap, trainer.polyak)]
