@@ -49,7 +49,8 @@ class Encoding:
         self.spans = queue("spans", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.classes = queue("classes", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.sentences = KnownTexts(
-            lambda texts, taken_in: self.texts.submit(texts, len(texts), taken_in), _TEXTS_TOGETHER
+            lambda texts, taken_in: self.texts.submit(texts, len(texts), taken_in),
+            _TEXTS_TOGETHER // 2,  # of one request at a time: others find room beside it
         )
         self._tasks: list[asyncio.Task[None]] = []
 
