@@ -29,7 +29,7 @@ class Traces:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-            self._provider = TracerProvider(Resource.create({"service.name": "m2d-clap"}))
+            self._provider = TracerProvider(resource=Resource.create({"service.name": "m2d-clap"}))
             self._provider.add_span_processor(BatchSpanProcessor(exporter))
             self._tracer = self._provider.get_tracer("m2d_clap.service")
 
