@@ -61,7 +61,7 @@ class _Connected(Generic[H]):
     ) -> None:
         self._tries = tries
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = self._kind(
+        self._http: H = self._kind(
             base_url=server, headers=headers, timeout=timeout, transport=transport
         )
 
