@@ -90,7 +90,7 @@ class Server:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self._log.read_text()
-            time.sleep(0.02)
+            time.sleep(0.1)  # asking is work too, for the server that is just starting
 
     def ready(self) -> bool:
         return self.client.get("/readyz").status_code == 200
