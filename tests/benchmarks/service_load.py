@@ -11,9 +11,9 @@ the encoder over 16 files (`uploads`); for `cached` it is /livez, the server's h
 `overload` has ten times as many clients as full load, each of which asks again when Retry-After
 has passed.
 
-The client is one thread on plain sockets: requests are bytes made beforehand, of an answer only
-status and length are read. What it used of the processor is printed too (`client`, of one core):
-that much of the server's share is the client's. The peers pay for none, nor for HTTP.
+The client is one thread on plain sockets: of uploads the bytes are made beforehand, of an answer
+only status and length are read. What it used of the processor is printed too (`client`, of one
+core): so little that it is left in the server's figures. The peers pay for none, nor for HTTP.
 """
 
 import argparse
