@@ -116,7 +116,7 @@ def test_a_library_without_a_sound_ends_the_start_with_the_reason(
     done = subprocess.run(
         [SCRIPT, "serve", tmp_path / "index", "--library", tmp_path / "empty", "--port", "0",
          "--checkpoint", served_folder / "tiny"],
-        capture_output=True, text=True, timeout=120,
+        check=False, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1 and "no sound was found in" in done.stderr.splitlines()[-1]
     # It is no index to be content with: once there are sounds, the next start takes them in.
@@ -130,7 +130,7 @@ def test_cuda_without_a_gpu_is_refused_at_the_start_and_says_what_to_do(
 ) -> None:
     done = subprocess.run(
         [SCRIPT, "serve", served_folder / "index", "--device", "cuda", "--port", "0"],
-        capture_output=True, text=True, timeout=120,
+        check=False, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
     assert "no CUDA GPU is visible" in done.stderr and "--gpus all" in done.stderr
