@@ -99,9 +99,6 @@ def test_neither_a_restart_nor_a_new_generation_nor_another_server_loses_a_reque
 ) -> None:
     sounds = tmp_path / "sounds"
     shutil.copytree(library, sounds)
-    for place in (tmp_path, *tmp_path.parents):
-        if len(place.parts) > 2:
-            place.chmod(place.stat().st_mode | 0o055)
     mounted = ("--volume", f"{sounds}:/library:ro")
     index = ("run", "--rm", *mounted, "--volume", f"{volume}:/index", docker.image)
     index += ("index", "/library", "--out", "/index")
