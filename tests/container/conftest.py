@@ -51,17 +51,17 @@ class Docker:
             "PATH": ":".join((*map(str, places), os.environ["PATH"])),
         }
 
-    def __call__(self, *arguments: str | Path, timeout: float = 300) -> Said:
+    def __call__(self, *arguments: str | Path, timeout: float = 600) -> Said:
         return self.script(["docker", *map(str, arguments)], timeout)
 
-    def script(self, command: list[str], timeout: float = 300) -> Said:
+    def script(self, command: list[str], timeout: float = 600) -> Said:
         done = subprocess.run(
             command, cwd=self.folder, env=self._environment, text=True, timeout=timeout,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         return Said(done.returncode, done.stdout)
 
-    def ok(self, *arguments: str | Path, timeout: float = 300) -> str:
+    def ok(self, *arguments: str | Path, timeout: float = 600) -> str:
         said = self(*arguments, timeout=timeout)
         assert said.status == 0, f"docker {arguments}: {said.text}"
         return said.text
@@ -88,13 +88,13 @@ def _with_image(options: tuple[str | Path, ...]) -> list[str | Path]:
     return [*options[:at], IMAGE, *options[at + 1 :]]
 
 
-def until_ready(address: str, seconds: float = 180) -> list[str]:
+def until_ready(address: str, seconds: float = 300) -> list[str]:
     """What /readyz said until it was 200."""
     said: list[str] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(httpx.TransportError):
-            answer = httpx.get(f"{address}/readyz", trust_env=False)
+            answer = httpx.get(f"{address}/readyz", trust_env=False, timeout=60)
             if answer.status_code == 200:
                 return said
             said.append(answer.json()["detail"])
