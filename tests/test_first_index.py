@@ -95,16 +95,21 @@ def test_the_first_start_indexes_the_library_and_the_second_only_serves_it(
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == made
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes through /proc")
 def test_a_stop_during_the_first_index_ends_at_once_and_leaves_no_process(
     tmp_path: Path, served_folder: Path
 ) -> None:
     with started(tmp_path, served_folder) as server:
         assert server.get("/livez").status_code == 200
-        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-        left = children.read_text().split() if children.exists() else []
+        tasks = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+        children = [child for task in tasks for child in task.read_text().split()]
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(15) in (0, -signal.SIGTERM)
-        assert not [child for child in left if "index" in (_command(child) or "") and _alive(child)]
+        assert server.process.wait(30) in (0, -signal.SIGTERM)
+    end = time.monotonic() + 60
+    while any(_runs(child) for child in children):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert children
     assert not (tmp_path / "index" / "index.json").exists()
 
 
@@ -136,12 +141,8 @@ def test_cuda_without_a_gpu_is_refused_at_the_start_and_says_what_to_do(
     assert "no CUDA GPU is visible" in done.stderr and "--gpus all" in done.stderr
 
 
-def _command(pid: str) -> str | None:
+def _runs(pid: str) -> bool:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
-        return None
-
-
-def _alive(pid: str) -> bool:
-    return Path(f"/proc/{pid}").exists()
+        return False
