@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     index: Path = Field(description="the index folder to search")
+    library: Path | None = Field(
+        None, description="sounds to index at the start where the index folder holds none yet"
+    )
     checkpoint: Path | None = Field(None, description="default: the one the index was made with")
     text_encoder_path: Path | None = Field(
         None, description="folder of the text encoder, where it is not inside the checkpoint"
