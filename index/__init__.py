@@ -1,8 +1,9 @@
 """A library of sounds, embedded and searchable."""
 
 from m2d_clap.index.build import Progress, Report, build_index
+from m2d_clap.index.clips import Clip
 from m2d_clap.index.filters import Filter, FilterError
-from m2d_clap.index.store import Clip, Hit, Index, Place
+from m2d_clap.index.store import Hit, Index, Place
 
 __all__ = [
     "Clip",

@@ -11,6 +11,7 @@ from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.embed import write
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
+from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import Broken, Heard, Piece, Reader, Whole
 from m2d_clap.index.walk import File, printable, walk
@@ -60,6 +61,7 @@ def build_index(
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
+    wish: Wish | None = None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
@@ -78,7 +80,7 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             catalogue.claim(origin, out)
-            return _build(origin, out, catalogue, clap, progress, batch_seconds)
+            return _build(origin, out, catalogue, clap, progress, batch_seconds, wish)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -92,6 +94,7 @@ def _build(
     clap: Clap,
     progress: Callable[[Progress], None],
     batch_seconds: float,
+    wish: Wish | None,
 ) -> Report:
     found = walk(origin.library, out)
     tally = _Tally(skipped=dict(found.left))
@@ -102,7 +105,8 @@ def _build(
     tally.done = len(found.files) - len(todo)
     progress(Progress(tally.done, len(found.files), 0.0, 0.0 if todo else 1.0))
     rate = clap.config.front_end.sample_rate
-    reader = Reader(origin.library, rate, catalogue.complete(), catalogue.begun())
+    done = catalogue.complete() | catalogue.changes.deleted()
+    reader = Reader(origin.library, rate, done, catalogue.begun())
     with closing(_batches(reader, todo, batch_seconds)) as batches:
         for batch in batches:
             write(batch, clap, catalogue)
@@ -115,7 +119,7 @@ def _build(
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
     gone = catalogue.keep_only({file.path for file in found.files})
-    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
+    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin, wish)
     return Report(
         clips=clips,
         windows=rows,

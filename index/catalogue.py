@@ -9,17 +9,20 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index import changes
+from m2d_clap.index.changes import Changes
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
+from m2d_clap.index.lock import held
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.walk import File
+from m2d_clap.index.windows import Embedded
 
 CATALOGUE_FILE = "catalogue.sqlite"
+LOCK_FILE = "writing.lock"
 _APPLICATION, _FORMAT = 0x4D32434C, 1  # "M2CL" in the file's header tells our files from others
 _SCHEMA = f"""
 BEGIN;
@@ -39,32 +42,26 @@ COMMIT;
 """
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """A window's place in its sound, in seconds, and its unit vector (dim,) float32."""
-
-    start: float
-    end: float
-    vector: NDArray[np.float32]
-
-
 class Catalogue:
     """Every method that writes is one transaction, on disk when it returns."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.changes = Changes(db)
 
     @classmethod
     @contextmanager
-    def open(cls, file: Path) -> Iterator["Catalogue"]:
-        """Opens or makes a catalogue; no one else can open it meanwhile.
+    def open(cls, file: Path, patience: float = 1.0) -> Iterator["Catalogue"]:
+        """Opens or makes a catalogue; no one else can open it to write meanwhile.
 
         Raises LibraryIndexError, inside the `with` too, where the file is damaged, is something
         else, cannot be written, or is in use.
         """
         try:
-            with closing(sqlite3.connect(file, timeout=1.0)) as db:
-                db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            with (
+                held(file.with_name(LOCK_FILE), patience),
+                closing(sqlite3.connect(file, timeout=patience)) as db,
+            ):
                 tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
                 mark = db.execute("PRAGMA application_id").fetchone()[0]
                 if tables and mark != _APPLICATION:
@@ -78,6 +75,18 @@ class Catalogue:
                         f"{file.parent} was made by another release of m2d-clap: choose another "
                         "--out, or delete it and give the same command again"
                     )
+                db.executescript(changes.SCHEMA)
+                yield cls(db)
+        except sqlite3.DatabaseError as error:
+            raise _explained(file, error) from error
+
+    @classmethod
+    @contextmanager
+    def reading(cls, file: Path) -> Iterator["Catalogue"]:
+        """As it is now, whoever writes to it meanwhile. Raises LibraryIndexError as `open` does."""
+        try:
+            with closing(_read_only(file)) as db:
+                db.execute("BEGIN")
                 yield cls(db)
         except sqlite3.DatabaseError as error:
             raise _explained(file, error) from error
@@ -101,8 +110,8 @@ class Catalogue:
     def known(self, file: File) -> bool:
         """Whether this path was seen with this size and time, and its sound is embedded."""
         row = self._db.execute(
-            "SELECT 1 FROM files JOIN clips ON clip = id "
-            "WHERE path = ? AND size = ? AND mtime_ns = ?",
+            "SELECT 1 FROM files WHERE path = ? AND size = ? AND mtime_ns = ? AND "
+            "(clip IN (SELECT id FROM clips) OR clip IN (SELECT clip FROM deleted))",
             (file.path, file.size, file.mtime_ns),
         ).fetchone()
         return row is not None
@@ -163,8 +172,14 @@ class Catalogue:
         with self._db:
             self._db.executemany("DELETE FROM files WHERE path = ?", gone)
             self._db.executemany("DELETE FROM broken WHERE path = ?", mended)
-            self._db.execute("DELETE FROM clips WHERE id NOT IN (SELECT clip FROM files)")
-            self._db.execute("DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips)")
+            self._db.execute(
+                "DELETE FROM clips WHERE id NOT IN (SELECT clip FROM files) "
+                "AND id NOT IN (SELECT clip FROM uploads)"
+            )
+            self._db.execute(
+                "DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips) "
+                "AND clip NOT IN (SELECT clip FROM deleted)"
+            )
             self._db.execute("DELETE FROM windows WHERE clip NOT IN (SELECT id FROM clips)")
         return len(gone)
 
@@ -176,6 +191,16 @@ class Catalogue:
         seconds = dict(self._db.execute("SELECT id, seconds FROM clips"))
         return [(c, seconds[c], tuple(files)) for c, files in paths.items() if c in seconds]
 
+    def rows(self) -> int:
+        """How many windows the clips have that are embedded to their end."""
+        counted = "SELECT count(*) FROM windows WHERE clip IN (SELECT id FROM clips)"
+        return int(self._db.execute(counted).fetchone()[0])
+
+    def seconds(self, clips: Iterable[str]) -> dict[str, float]:
+        """How long each of these clips is."""
+        question = "SELECT seconds FROM clips WHERE id = ?"
+        return {c: float(self._db.execute(question, (c,)).fetchone()[0]) for c in clips}
+
     def windows(self, clip: str) -> list[Embedded]:
         """The windows of a clip in order."""
         rows = self._db.execute(
@@ -184,10 +209,23 @@ class Catalogue:
         return [Embedded(s, e, np.frombuffer(v, "<f4").astype(np.float32)) for s, e, v in rows]
 
 
+def _read_only(file: Path) -> sqlite3.Connection:
+    """Where nothing can be written, not even beside the file, it is read as it lies: then no one
+    here writes to it either."""
+    place = file.resolve().as_uri()
+    db = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=1.0)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        db = sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True)
+    return db
+
+
 def _explained(file: Path, error: sqlite3.DatabaseError) -> Exception:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LibraryIndexError(
+        return IndexBusyError(
             f"another `m2d-clap index` is at work on {file.parent}: let it end, or stop it"
         )
     kinds = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")

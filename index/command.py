@@ -1,7 +1,9 @@
 """The command about libraries: `index`."""
 
 import json
+import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -12,6 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from m2d_clap.index import build
+from m2d_clap.index.kinds import Asked, Wish
+from m2d_clap.index.report import Measured, measured
+from m2d_clap.index.store import Index
 from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
@@ -30,27 +35,46 @@ def index(
     batch_seconds: Annotated[
         float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
     ] = build.BATCH_SECONDS,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="auto | flat | ivf-sq8 | hnsw | pq; default: as before, at first auto"),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="what its search may take, as 500M or 4G; default: half")
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="index nothing: measure the kinds on what is there")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
     if precision not in get_args(Precision):
         raise typer.BadParameter("--precision is float32 or bfloat16")
+    wish = _wish(kind, memory)
+    if report:
+        _print_kinds(measured(Index.open(out), wish or Wish()), as_json)
+        return
     try:
-        report = _index(
-            library, out, checkpoint or bundled(), batch_seconds, cast(Precision, precision)
+        done = _index(
+            library, out, checkpoint or bundled(), batch_seconds, cast(Precision, precision), wish
         )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        skipped = [{"path": path, "reason": reason} for path, reason in report.skipped]
-        typer.echo(json.dumps(vars(report) | {"skipped": skipped}))
+        skipped = [{"path": path, "reason": reason} for path, reason in done.skipped]
+        typer.echo(json.dumps(vars(done) | {"skipped": skipped}))
     else:
-        _print(report, library, out)
+        _print(done, library, out)
 
 
 def _index(
-    library: Path, out: Path, checkpoint: Path, batch_seconds: float, precision: Precision
+    library: Path,
+    out: Path,
+    checkpoint: Path,
+    batch_seconds: float,
+    precision: Precision,
+    wish: Wish | None,
 ) -> build.Report:
     model = Checkpoint.load(checkpoint)
     clap = model.clap()
@@ -70,8 +94,35 @@ def _index(
             bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
 
         return build.build_index(
-            library, out, checkpoint, model.fingerprint, clap, show, batch_seconds
+            library, out, checkpoint, model.fingerprint, clap, show, batch_seconds, wish
         )
+
+
+def _wish(kind: str | None, memory: str | None) -> Wish | None:
+    """None where nothing is asked for: what was asked for before goes on."""
+    if kind is None and memory is None:
+        return None
+    if kind is not None and kind not in get_args(Asked):
+        raise typer.BadParameter(f"--kind is one of {', '.join(get_args(Asked))}")
+    given = None
+    if memory is not None:
+        size = re.fullmatch(r"(\d+)([KMGT]?)B?", memory.upper())
+        if size is None:
+            raise typer.BadParameter("--memory is a number of bytes, as 500M or 4G")
+        given = int(size[1]) * 1024 ** " KMGT".index(size[2] or " ")
+    return Wish(cast(Asked, kind or "auto"), given)
+
+
+def _print_kinds(found: Sequence[Measured], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"kinds": [vars(each) for each in found]}))
+        return
+    table = Table("kind", "recall@10", "bytes a vector", "p50 in ms", "built in s")
+    for each in found:
+        built = "served now" if each.seconds is None else f"{each.seconds:.1f}"
+        figures = f"{each.recall:.4f}", str(each.bytes), f"{1000 * each.p50:.2f}"
+        table.add_row(each.kind, *figures, built)
+    Console().print(table)
 
 
 def _print(report: build.Report, library: Path, out: Path) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from m2d_clap.index.catalogue import Catalogue, Embedded
+from m2d_clap.index.catalogue import Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
-from m2d_clap.index.windows import Window
+from m2d_clap.index.windows import Embedded, Window
 from m2d_clap.model import Clap, Waveform
 
 
