@@ -7,36 +7,22 @@ is in the transaction of its last window or a later one.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.facts import TECHNICAL, Facts
 from m2d_clap.index.origin import Origin
+from m2d_clap.index.schema import APPLICATION, FORMAT, migrate
 from m2d_clap.index.walk import File
 
 CATALOGUE_FILE = "catalogue.sqlite"
-_APPLICATION, _FORMAT = 0x4D32434C, 1  # "M2CL" in the file's header tells our files from others
-_SCHEMA = f"""
-BEGIN;
-CREATE TABLE origin (name TEXT PRIMARY KEY, json TEXT NOT NULL);
-CREATE TABLE clips (id TEXT PRIMARY KEY, seconds REAL NOT NULL);
-CREATE TABLE files (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, clip TEXT NOT NULL);
-CREATE TABLE broken (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE windows (
-    clip TEXT NOT NULL, position INTEGER NOT NULL,
-    start REAL NOT NULL, "end" REAL NOT NULL, vector BLOB NOT NULL,
-    PRIMARY KEY (clip, position));
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_FORMAT};
-COMMIT;
-"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +43,8 @@ class Catalogue:
     @classmethod
     @contextmanager
     def open(cls, file: Path) -> Iterator["Catalogue"]:
-        """Opens or makes a catalogue; no one else can open it meanwhile.
+        """Opens or makes a catalogue, or makes an older release's into one of this; no one else can
+        open it meanwhile.
 
         Raises LibraryIndexError, inside the `with` too, where the file is damaged, is something
         else, cannot be written, or is in use.
@@ -67,17 +54,16 @@ class Catalogue:
                 db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
                 mark = db.execute("PRAGMA application_id").fetchone()[0]
-                if tables and mark != _APPLICATION:
+                if tables and mark != APPLICATION:
                     raise LibraryIndexError(f"{file} is not ours: choose another --out")
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
-                if not tables:
-                    db.executescript(_SCHEMA)
-                if db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
+                if db.execute("PRAGMA user_version").fetchone()[0] > FORMAT:
                     raise LibraryIndexError(
-                        f"{file.parent} was made by another release of m2d-clap: choose another "
-                        "--out, or delete it and give the same command again"
+                        f"{file.parent} was made by another release of m2d-clap, newer than this "
+                        "one: upgrade m2d-clap, or choose another --out"
                     )
+                migrate(db)
                 yield cls(db)
         except sqlite3.DatabaseError as error:
             raise _explained(file, error) from error
@@ -134,8 +120,10 @@ class Catalogue:
         clips: Iterable[tuple[str, float]] = (),
         files: Iterable[tuple[File, str]] = (),
         broken: Iterable[tuple[File, str]] = (),
+        facts: Iterable[tuple[str, str, Facts]] = (),
     ) -> None:
-        """(clip, position, window), (clip, seconds), (file, clip) and (file, reason)."""
+        """(clip, position, window), (clip, seconds), (file, clip), (file, reason) and (clip,
+        sha-256, facts)."""
         with self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)",
@@ -145,6 +133,10 @@ class Catalogue:
                 ),
             )
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?)", clips)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+                ((clip, sha256, json.dumps(dict(known))) for clip, sha256, known in facts),
+            )
             self._put("files", "broken", files)
             self._put("broken", "files", broken)
 
@@ -166,7 +158,49 @@ class Catalogue:
             self._db.execute("DELETE FROM clips WHERE id NOT IN (SELECT clip FROM files)")
             self._db.execute("DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips)")
             self._db.execute("DELETE FROM windows WHERE clip NOT IN (SELECT id FROM clips)")
+            self._db.execute("DELETE FROM facts WHERE clip NOT IN (SELECT id FROM clips)")
         return len(gone)
+
+    def paths(self) -> dict[str, str]:
+        """The clip of every file."""
+        return dict(self._db.execute("SELECT path, clip FROM files"))
+
+    def undescribed(self) -> set[str]:
+        """Paths of sounds that an older release embedded: their facts have never been read."""
+        found = self._db.execute(
+            "SELECT path FROM files WHERE clip NOT IN (SELECT clip FROM facts)"
+        )
+        return {path for (path,) in found}
+
+    def tell(self, sidecars: Mapping[str, Facts]) -> None:
+        """What is said of each path, in place of what was."""
+        new = {path: json.dumps(dict(facts)) for path, facts in sidecars.items()}
+        old = dict(self._db.execute("SELECT path, json FROM sidecars"))
+        if new == old:
+            return
+        with self._db:
+            gone = [(path,) for path in old if path not in new]
+            self._db.executemany("DELETE FROM sidecars WHERE path = ?", gone)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO sidecars VALUES (?, ?)",
+                [(path, said) for path, said in new.items() if old.get(path) != said],
+            )
+
+    def metadata(self, clip: str) -> dict[str, Any]:
+        """What is known of a clip: its sha-256, what its bytes and tags say, and, before the tags,
+        what is said beside its files; of several files the first by path is right."""
+        known: dict[str, Any] = {}
+        beside = self._db.execute(
+            "SELECT json FROM files JOIN sidecars USING (path) WHERE clip = ? ORDER BY path DESC",
+            (clip,),
+        )
+        for (said,) in beside:
+            known |= json.loads(said)
+        of_file = self._db.execute("SELECT sha256, json FROM facts WHERE clip = ?", (clip,))
+        for sha256, told in of_file:
+            facts = {"sha256": sha256, **json.loads(told)}
+            known = {**facts, **known, **{n: facts[n] for n in TECHNICAL if n in facts}}
+        return known
 
     def clips(self) -> list[tuple[str, float, tuple[str, ...]]]:
         """(id, seconds, paths), ordered by first path."""

@@ -85,9 +85,13 @@ def _print(report: build.Report, library: Path, out: Path) -> None:
             typer.echo(f"and {more} more; --json lists all", err=True)
     typer.echo(
         f"{out}: {report.clips} clips in {report.windows} windows; {report.embedded} embedded, "
-        f"{report.unchanged} unchanged, {report.gone} gone, {len(report.skipped)} left out, "
-        f"{report.hidden} hidden"
+        f"{report.new} files new, {report.changed} changed, {report.moved} moved, {report.gone} "
+        f"gone, {report.unchanged} unchanged, {report.identical} identical to others, "
+        f"{len(report.skipped)} left out, {report.hidden} hidden"
     )
+    if report.slowest is not None:
+        shares = ", ".join(f"{part} {share:.0%}" for part, share in report.busy.items())
+        typer.echo(f"slowest part: {report.slowest} (busy: {shares})", err=True)
     if report.clips:
         typer.echo(
             f'search it with: {shlex.join(["m2d-clap", "search", str(out)])} "a dog barking"'
