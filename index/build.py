@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from m2d_clap.index.generation import write_generation
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import Broken, Heard, Here, Piece, Reader, Source, Whole
 from m2d_clap.index.sidecars import read_sidecars
-from m2d_clap.index.walk import File, printable, walk
+from m2d_clap.index.walk import UNREADABLE, File, printable, walk
 from m2d_clap.model import Clap
 
 BATCH_SECONDS = 400.0
@@ -28,7 +28,7 @@ Sounds of equal length are encoded in one step; among more of them more are equa
 """
 _FIRST_SECONDS = 25.0  # a first batch is soon read; each is up to twice as long as the one before
 _BATCH_PIECES = 2000
-_AHEAD_SECONDS = 800.0
+_AHEAD_SECONDS = 400.0
 _THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the encoder needs the other cores
 _WORTH_PROCESSES = 32 << 20
 """Bytes to read from which on decoding in processes of its own pays for their start."""
@@ -125,6 +125,11 @@ def _build(
     broken = {f.path: why for f in files if (why := catalogue.broken(f)) is not None}
     tally.skipped |= broken
     before, bare = catalogue.paths(), catalogue.undescribed()
+    if before and not found.files and not found.left:
+        raise LibraryIndexError(
+            f"{origin.library} is empty, but {len(before)} files of it are in {out}: is its drive "
+            f"mounted? Nothing was forgotten. If it is meant to be empty, delete {out}"
+        )
     sounds = [file for file in files if file.path not in broken]
     todo = [file for file in sounds if file.path in bare or not catalogue.known(file)]
     size = sum(file.size for file in todo)
@@ -150,8 +155,9 @@ def _build(
         if (first := tally.failed.get(copy.clip)) is not None:
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
-    catalogue.keep_only({file.path for file in files})
-    catalogue.tell(beside.facts)
+    unseen = _out_of_sight(before, found.left)
+    catalogue.keep_only({file.path for file in files} | unseen)
+    catalogue.tell(beside.facts, unseen)
     after = catalogue.paths()
     clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
     return Report(
@@ -169,6 +175,16 @@ def _build(
         slowest=max(shares, key=lambda part: shares[part]) if shares else None,
         elapsed=round(time.perf_counter() - began, 3),
     )
+
+
+def _out_of_sight(before: Mapping[str, str], left: Sequence[tuple[str, str]]) -> set[str]:
+    """Known files in folders that could not be looked into: they may well be there still."""
+    shut = [path for path, reason in left if reason.startswith(UNREADABLE)]
+    return {
+        known
+        for known in before
+        if any(path in (".", known) or known.startswith(f"{path}/") for path in shut)
+    }
 
 
 def _compared(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, int]:

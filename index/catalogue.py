@@ -7,7 +7,7 @@ is in the transaction of its last window or a later one.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.facts import TECHNICAL, Facts
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.schema import APPLICATION, FORMAT, migrate
-from m2d_clap.index.walk import File
+from m2d_clap.index.walk import INDEX_MARK, File
 
-CATALOGUE_FILE = "catalogue.sqlite"
+CATALOGUE_FILE = INDEX_MARK
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,17 @@ class Catalogue:
         """The clip of every file."""
         return dict(self._db.execute("SELECT path, clip FROM files"))
 
+    def files(self, clip: str) -> tuple[str, ...]:
+        """The paths of a clip."""
+        found = self._db.execute("SELECT path FROM files WHERE clip = ? ORDER BY path", (clip,))
+        return tuple(path for (path,) in found)
+
+    def stamps(self) -> list[tuple[str, int, int, str]]:
+        """(path, size, mtime_ns, clip) of every file."""
+        return self._db.execute(
+            "SELECT path, size, mtime_ns, clip FROM files ORDER BY path"
+        ).fetchall()
+
     def undescribed(self) -> set[str]:
         """Paths of sounds that an older release embedded: their facts have never been read."""
         found = self._db.execute(
@@ -172,14 +183,14 @@ class Catalogue:
         )
         return {path for (path,) in found}
 
-    def tell(self, sidecars: Mapping[str, Facts]) -> None:
-        """What is said of each path, in place of what was."""
+    def tell(self, sidecars: Mapping[str, Facts], kept: Collection[str] = ()) -> None:
+        """What is said of each path, in place of what was; that of paths in `kept` stays."""
         new = {path: json.dumps(dict(facts)) for path, facts in sidecars.items()}
         old = dict(self._db.execute("SELECT path, json FROM sidecars"))
         if new == old:
             return
         with self._db:
-            gone = [(path,) for path in old if path not in new]
+            gone = [(path,) for path in old if path not in new and path not in kept]
             self._db.executemany("DELETE FROM sidecars WHERE path = ?", gone)
             self._db.executemany(
                 "INSERT OR REPLACE INTO sidecars VALUES (?, ?)",
@@ -209,6 +220,60 @@ class Catalogue:
             paths.setdefault(clip, []).append(path)
         seconds = dict(self._db.execute("SELECT id, seconds FROM clips"))
         return [(c, seconds[c], tuple(files)) for c, files in paths.items() if c in seconds]
+
+    def count(self) -> tuple[int, int]:
+        """How many clips there are, and how many windows of them."""
+        clips = self._db.execute("SELECT count(*) FROM clips").fetchone()[0]
+        windows = self._db.execute(
+            "SELECT count(*) FROM windows WHERE clip IN (SELECT id FROM clips)"
+        ).fetchone()[0]
+        return int(clips), int(windows)
+
+    def told(self, clip: str) -> dict[str, Any]:
+        """What is behind `metadata`: sha256 and facts (None and {} where they were never read), the
+        files that hold the clip, and what is said beside each."""
+        one = "SELECT sha256, json FROM facts WHERE clip = ?"
+        sha256, facts = self._db.execute(one, (clip,)).fetchone() or (None, "{}")
+        files = self._db.execute(
+            "SELECT path, size, mtime_ns FROM files WHERE clip = ? ORDER BY path", (clip,)
+        ).fetchall()
+        said = self._db.execute(
+            "SELECT path, json FROM files JOIN sidecars USING (path) WHERE clip = ?", (clip,)
+        )
+        return {
+            "files": [{"path": p, "size": size, "mtime_ns": mtime} for p, size, mtime in files],
+            "sha256": sha256,
+            "facts": json.loads(facts),
+            "sidecars": {path: json.loads(text) for path, text in said},
+        }
+
+    def mend(self, statement: str, *values: str | int) -> int:
+        """How many rows a statement of `check.py` took away."""
+        with self._db:
+            return self._db.execute(statement, values).rowcount
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table."""
+        found = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return self._db.execute(found, (table,)).fetchone() is not None
+
+    def uploads(self) -> int:
+        """How many sounds came by the service, and are in no file of the library."""
+        if not self.has("uploads"):
+            return 0
+        return int(self._db.execute("SELECT count(*) FROM uploads").fetchone()[0])
+
+    def integrity(self) -> str | None:
+        """What SQLite finds wrong with its file."""
+        found = str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        return None if found == "ok" else found
+
+    def origin(self) -> Origin | None:
+        """What the index is made from; None before it was claimed."""
+        found = {n: json.loads(v) for n, v in self._db.execute("SELECT name, json FROM origin")}
+        if not found:
+            return None
+        return Origin(found["fingerprint"], Path(found["checkpoint"]), Path(found["library"]))
 
     def windows(self, clip: str) -> list[Embedded]:
         """The windows of a clip in order."""

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -11,7 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from m2d_clap.index import build
+from m2d_clap.index import build, library_command
+from m2d_clap.index.anew import build_anew
+from m2d_clap.index.check import Checked, check_index
 from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
@@ -20,6 +23,7 @@ SHOWN_LEFT_OUT = 20
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
     app.command()(index)
+    app.add_typer(library_command.commands, name="library")
 
 
 def index(
@@ -30,14 +34,25 @@ def index(
     batch_seconds: Annotated[
         float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
     ] = build.BATCH_SECONDS,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="embed nothing: verify the index, mend what can be derived"),
+    ] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="embed everything with another checkpoint, then switch to it"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
+    if check:
+        _check(library, out, as_json)
+        return
     if precision not in get_args(Precision):
         raise typer.BadParameter("--precision is float32 or bfloat16")
     try:
         report = _index(
-            library, out, checkpoint or bundled(), batch_seconds, cast(Precision, precision)
+            library, out, checkpoint or bundled(), batch_seconds, cast(Precision, precision), anew
         )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
@@ -50,7 +65,12 @@ def index(
 
 
 def _index(
-    library: Path, out: Path, checkpoint: Path, batch_seconds: float, precision: Precision
+    library: Path,
+    out: Path,
+    checkpoint: Path,
+    batch_seconds: float,
+    precision: Precision,
+    anew: bool,
 ) -> build.Report:
     model = Checkpoint.load(checkpoint)
     clap = model.clap()
@@ -69,9 +89,38 @@ def _index(
             files = f"{state.done}/{state.files} files"
             bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
 
-        return build.build_index(
-            library, out, checkpoint, model.fingerprint, clap, show, batch_seconds
-        )
+        given = (library, out, checkpoint, model.fingerprint, clap, show, batch_seconds)
+        if not anew:
+            return build.build_index(*given)
+        report, before = build_anew(*given)
+    if before is not None:
+        typer.echo(f"the index before is kept as {before}", err=True)
+    return report
+
+
+def _check(library: Path, out: Path, as_json: bool) -> None:
+    """Exit code 1 where something is left."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading files", total=1.0)
+        found = check_index(library, out, lambda share: bar.update(task, completed=share))
+    if as_json:
+        typer.echo(json.dumps(asdict(found) | {"clean": not found.left}))
+    else:
+        _print_check(found, out)
+    if found.left:
+        raise typer.Exit(1)
+
+
+def _print_check(found: Checked, out: Path) -> None:
+    for finding in found.findings:
+        done = finding.done or f"LEFT: {finding.advice}"
+        typer.echo(f"{finding.what} – {done}")
+    state = "something is left to do" if found.left else "all is well"
+    typer.echo(
+        f"{out}: {found.clips} clips, {found.windows} windows, {found.files} files in "
+        f"{found.seconds:.1f} s; {found.changed} files changed since, {found.begun} sounds half "
+        f"embedded: {state}"
+    )
 
 
 def _print(report: build.Report, library: Path, out: Path) -> None:

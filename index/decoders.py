@@ -117,7 +117,7 @@ class _Remote:
             self._waits = False
             alive.send({"go": True})
             while not (answer := self._answer(alive)).get("ended"):
-                samples = np.frombuffer(alive.receive(), np.float32)
+                samples = np.frombuffer(bytearray(alive.receive()), np.float32)
                 yield Window(answer["start"], answer["end"], samples), answer["read"]
             self._free()
 
