@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
 from typer.testing import CliRunner, Result
@@ -272,7 +272,7 @@ def test_an_export_comes_back_as_the_same_index_and_is_gone_on_with(
     assert export(out, tmp_path / "e") == (4, 5)
     vectors = np.load(tmp_path / "e" / "vectors.npy")
     assert (vectors.shape, vectors.dtype) == ((5, 16), np.float32)
-    clips = [json.loads(line) for line in (tmp_path / "e" / "clips.jsonl").open()]
+    clips = [json.loads(x) for x in (tmp_path / "e" / "clips.jsonl").read_text().splitlines()]
     assert clips[0]["metadata"]["title"] == "one"
     assert clips[1]["windows"] == [[0.0, 10.0], [2.0, 12.0]]
     assert import_(tmp_path / "e", tmp_path / "y") == (4, 5)
@@ -330,6 +330,7 @@ def test_another_checkpoint_takes_over_only_when_everything_is_embedded(
     assert not check_index(library, out).findings
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=12))
 def test_what_hangs_together_by_its_cosine_is_one_group(points: list[tuple[int, int]]) -> None:
     vectors = np.array([(x, y, 0.5) for x, y in points], np.float32)

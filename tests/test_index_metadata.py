@@ -223,13 +223,16 @@ def test_a_catalogue_of_format_1_is_taken_over_without_embedding_anything(
     assert build(library, clap).described == 0
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.text(max_size=40))
 def test_every_name_becomes_one_that_filters_can_spell(name: str) -> None:
     if spelt := key(name):
         assert parse(f"metadata.{spelt} = 1").field == f"metadata.{spelt}"  # type: ignore[union-attr]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(
     beside=st.one_of(st.binary(max_size=60), st.text(alphabet='{}[]":,1e9.a ', max_size=60)),
     table=st.one_of(st.binary(max_size=60), st.text(alphabet='file,"\n1a.wv', max_size=60)),
