@@ -13,16 +13,9 @@ from typing import Any
 import numpy as np
 
 from m2d_clap.index.clips import Clip
+from m2d_clap.index.metadata import metadata
 from m2d_clap.index.windows import Embedded
 
-SCHEMA = """
-BEGIN;
-CREATE TABLE IF NOT EXISTS uploads (
-    clip TEXT PRIMARY KEY, path TEXT NOT NULL, stored TEXT NOT NULL, metadata TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS deleted (clip TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, clip TEXT NOT NULL);
-COMMIT;
-"""
 STORED = "sounds"
 """Where the index folder keeps uploads."""
 FOLDER = "uploads"
@@ -81,7 +74,7 @@ class Changes:
         if row is None:
             return None
         found = self._db.execute("SELECT path FROM files WHERE clip = ? ORDER BY path", (clip,))
-        known = described(clip, row[0], [p for (p,) in found], self.upload(clip))
+        known = described(self._db, clip, row[0], [p for (p,) in found])
         rows = self._db.execute(
             'SELECT start, "end", vector FROM windows WHERE clip = ? ORDER BY position', (clip,)
         )
@@ -89,6 +82,7 @@ class Changes:
         return Added(known, windows)
 
     def upload(self, clip: str) -> Upload | None:
+        """What is known of a sound as an upload."""
         row = self._first("SELECT path, stored, metadata FROM uploads WHERE clip = ?", clip)
         return None if row is None else Upload(row[0], row[1], json.loads(row[2]))
 
@@ -116,10 +110,7 @@ class Changes:
             self._db.execute(
                 "INSERT OR REPLACE INTO clips (id, seconds) VALUES (?, ?)", (clip, seconds)
             )
-            self._db.execute(
-                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?)",
-                (clip, upload.path, upload.stored, json.dumps(dict(upload.metadata))),
-            )
+            self._put(clip, upload)
             self._db.execute("DELETE FROM deleted WHERE clip = ?", (clip,))
             self._db.execute("INSERT INTO changes (clip) VALUES (?)", (clip,))
 
@@ -130,6 +121,7 @@ class Changes:
             if not gone:
                 return False
             self._db.execute("DELETE FROM windows WHERE clip = ?", (clip,))
+            self._db.execute("DELETE FROM facts WHERE clip = ?", (clip,))
             self._db.execute("DELETE FROM uploads WHERE clip = ?", (clip,))
             self._db.execute(
                 "INSERT OR IGNORE INTO deleted "
@@ -138,6 +130,24 @@ class Changes:
             )
             self._db.execute("INSERT INTO changes (clip) VALUES (?)", (clip,))
         return True
+
+    def note(self, clip: str, upload: Upload) -> None:
+        """Says of a sound that it was uploaded."""
+        with self._db:
+            self._put(clip, upload)
+
+    def _put(self, clip: str, upload: Upload) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?)",
+            (clip, upload.path, upload.stored, json.dumps(dict(upload.metadata))),
+        )
+
+    def leave_out(self, clips: Iterable[str]) -> None:
+        """Has sounds of the library left out that were deleted from another index of it."""
+        with self._db:
+            self._db.executemany(
+                "INSERT OR IGNORE INTO deleted VALUES (?)", [(clip,) for clip in clips]
+            )
 
     def forget(self, seq: int) -> None:
         """Drops the record of changes up to `seq`, which every generation still in use holds."""
@@ -148,8 +158,10 @@ class Changes:
         return self._db.execute(question, values).fetchone()
 
 
-def described(clip: str, seconds: float, paths: Sequence[str], upload: Upload | None) -> Clip:
+def described(db: sqlite3.Connection, clip: str, seconds: float, paths: Sequence[str]) -> Clip:
     """A clip of the library, of an upload, or of both."""
+    upload = Changes(db).upload(clip)
     if upload is None:
-        return Clip(clip, seconds, tuple(paths))
-    return Clip(clip, seconds, (*paths, upload.path), upload.metadata, upload.stored)
+        return Clip(clip, seconds, tuple(paths), metadata(db, clip))
+    known = metadata(db, clip, upload.metadata)
+    return Clip(clip, seconds, (*paths, upload.path), known, upload.stored)

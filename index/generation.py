@@ -31,7 +31,7 @@ from m2d_clap.index.base import (
 )
 from m2d_clap.index.calibration import Calibration, drawn, of_sounds
 from m2d_clap.index.catalogue import Catalogue
-from m2d_clap.index.changes import STORED, described
+from m2d_clap.index.changes import STORED
 from m2d_clap.index.clips import Clip, Clips
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.kinds import Kind, Rows, Tuning, Wish
@@ -57,18 +57,11 @@ class OfCatalogue:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self.rows = catalogue.rows()
+        self.rows = catalogue.count()[1]
         self.seq = catalogue.changes.last()
 
     def clips(self) -> Iterator[Clip]:
-        uploads = self._catalogue.changes.uploads()
-        known = [
-            described(clip, seconds, paths, uploads.pop(clip, None))
-            for clip, seconds, paths in self._catalogue.clips()
-        ]
-        seconds = self._catalogue.seconds(uploads)
-        known += [described(c, seconds[c], (), upload) for c, upload in uploads.items()]
-        return iter(sorted(known, key=lambda clip: clip.path))
+        return self._catalogue.clips()
 
     def windows(self, clip: str) -> list[Embedded]:
         return self._catalogue.windows(clip)

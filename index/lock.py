@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from m2d_clap.index.errors import IndexBusyError
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 
 
 @contextmanager
 def held(file: Path, patience: float) -> Iterator[None]:
     """Inside, nobody else is. Raises IndexBusyError where that does not come to pass within
-    `patience` seconds, and OSError where the file cannot be made."""
-    opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    `patience` seconds, and LibraryIndexError where the file cannot be made."""
+    try:
+        opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise LibraryIndexError(
+            f"{file.parent} cannot be written ({error.strerror}): make room, or choose another --out"
+        ) from error
     end = time.monotonic() + patience
     try:
         while True:

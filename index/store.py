@@ -122,11 +122,17 @@ class Index:
             last = catalogue.changes.last()
             if last <= self.delta.seq:
                 return self
-            if catalogue.changes.forgotten() > self.delta.seq:  # by two newer generations
-                return Index.open(self.folder)
-            changes = catalogue.changes.since(self.delta.seq)
-        delta = self.delta.after(changes, last)
-        return Index(self.folder, self.origin, self.base, delta, self._masks)
+            forgotten = catalogue.changes.forgotten()
+            if forgotten <= self.delta.seq:
+                changes = catalogue.changes.since(self.delta.seq)
+                delta = self.delta.after(changes, last)
+                return Index(self.folder, self.origin, self.base, delta, self._masks)
+        if _seq(self.folder) < forgotten:
+            raise LibraryIndexError(
+                f"{self.folder} is a mixture of two indexes: give the `m2d-clap index` command that "
+                "made it again"
+            )
+        return Index.open(self.folder)  # two generations were made since
 
     def __len__(self) -> int:
         return len(self.base.clips) - len(self._gone) + len(self.delta.clips)
@@ -236,6 +242,10 @@ class Index:
 
     def vector(self, clip: Clip) -> NDArray[np.float32]:
         """(dim,): the mean of a clip's windows, of unit length."""
+        return _unit(self.rows(self.rows_of(clip)).mean(axis=0))
+
+    def rows_of(self, clip: Clip) -> NDArray[np.int64]:
+        """(windows,): the rows of a clip of this index, in order."""
         number = self._number(clip.id)
         assert number is not None
         owners, first = self.base.owners, 0
@@ -243,7 +253,7 @@ class Index:
             owners, first = self.delta.owners, len(self.base.owners)
             number -= len(self.base.clips)
         start, end = np.searchsorted(owners, [number, number + 1])  # rows lie clip by clip
-        return _unit(self.rows(np.arange(first + start, first + end)).mean(axis=0))
+        return np.arange(first + start, first + end)
 
     def means(self) -> NDArray[np.float32]:
         """(clips, dim): `vector` of every clip, in the order of `clips`."""
@@ -381,6 +391,14 @@ class Index:
         paths = [clip.path for clip in self.delta.clips]
         at = [bisect.bisect(alive, path, key=lambda n: self._clip(int(n)).path) for path in paths]
         return np.insert(alive, at, len(self.base.clips) + np.arange(len(paths)))
+
+
+def _seq(folder: Path) -> int:
+    """The last change that the generation on disk holds; -1 where that cannot be read."""
+    try:
+        return int(json.loads((folder / INDEX_FILE).read_text()).get("seq", 0))
+    except (OSError, ValueError, AttributeError):
+        return -1
 
 
 class _Ordered(Sequence[Clip]):

@@ -25,11 +25,11 @@ async def add(
     clip = engine.serving.newest.index.clip(content[:16])
     if clip is not None:
         return clip, False
-    sound = await engine.waveform(file)
-    cut = list(windows([sound.samples], sound.sample_rate))
-    vectors = await asyncio.gather(
-        *(engine.heard(Waveform(window.samples, sound.sample_rate)) for window in cut)
-    )
+    async with engine.upload(file) as sound:
+        cut = list(windows([sound.samples], sound.sample_rate))
+        vectors = await asyncio.gather(
+            *(engine.heard(Waveform(window.samples, sound.sample_rate)) for window in cut)
+        )
     embedded = [Embedded(w.start, w.end, v) for w, v in zip(cut, vectors, strict=True)]
     heard = live.Heard(content, name, sound.seconds, embedded, known)
     new = await _written(engine, lambda: live.add(engine.index.folder, heard, file))

@@ -1,9 +1,10 @@
 """Clips added and deleted through the application itself, with ears of two statistics."""
 
 import asyncio
+import contextlib
 import io
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ def sound(hz: float, seconds: float = 1.0) -> bytes:
 class Deaf(Engine):
     """Decodes WAV here, and hears where the energy lies."""
 
-    async def waveform(self, file: Any) -> Waveform:
+    @contextlib.asynccontextmanager
+    async def upload(self, file: Any) -> AsyncIterator[Waveform]:
         file.seek(0)
         try:
-            return Waveform(wavfile.read(io.BytesIO(file.read()))[1], 16000)
+            yield Waveform(wavfile.read(io.BytesIO(file.read()))[1], 16000)
         except ValueError as error:
             raise NotAudioError(str(error)) from error
 

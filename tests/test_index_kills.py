@@ -1,5 +1,5 @@
 """Killed with SIGKILL at any moment of indexing, adding, deleting, compacting and switching, an index
-opens, holds every clip that was acknowledged and none that was deleted.
+opens, holds every clip that was acknowledged and none that was deleted, and `--check` finds it well.
 
 A few moments here, 200 in `make test-kill`. A moment costs one fork of a process that has imported
 everything, not a start of Python.
@@ -17,6 +17,7 @@ import pytest
 from scipy.io import wavfile
 
 from m2d_clap.index import Index
+from m2d_clap.index.check import check_index
 
 SCRIPT = Path(__file__).with_name("killed_index.py")
 STEPS, LONGEST = 12, 0.08
@@ -63,6 +64,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back(
                 query = index.vector(clip)
                 assert index.search(query, 1)[0].score == pytest.approx(1, abs=1e-3)
             assert index.windows == len(index.clips)
+            checked = check_index(tmp_path / "sounds", tmp_path / "x")
+            wrong = [f.what for f in checked.findings if not f.what.startswith("the checkpoint")]
+            assert not wrong, f"moment {moment}: {wrong}"  # there is no checkpoint here
     assert seen["index"] and there
     if moments > 50:
         assert seen.keys() >= {"add", "delete", "compact", "index"} and gone

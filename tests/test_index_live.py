@@ -29,10 +29,16 @@ class Ear:
 
         clap_dim = 4
 
-    def embed_audio(self, sounds: Any) -> Any:
+    def log_mel(self, sound: Any) -> Any:
+        return sound.samples
+
+    def grids(self, sounds: Any) -> Any:
+        return sounds
+
+    def project(self, sounds: Any) -> Any:
         import torch
 
-        rows = [[s.mean(), s.std(), s[0], s[-1]] for s in (sound.samples for sound in sounds)]
+        rows = [[s.mean(), s.std(), s[0], s[-1]] for s in sounds]
         return torch.tensor(rows, dtype=torch.float32) + 0.01
 
 

@@ -162,11 +162,13 @@ def test_an_index_of_release_0_1_opens_and_the_next_run_makes_it_a_new_one(tmp_p
 
 
 def release_0_1(folder: Path) -> Path:
-    """An index as that release wrote it: one JSON beside flat vectors, no table of changes."""
+    """An index as that release wrote it: one JSON beside flat vectors, a catalogue of format 1."""
     generation(folder)
     with closing(sqlite3.connect(folder / CATALOGUE_FILE)) as db, db:
-        for table in ("uploads", "deleted", "changes"):
+        for table in ("uploads", "deleted", "changes", "facts", "sidecars"):
             db.execute(f"DROP TABLE {table}")
+        db.execute("DROP INDEX files_by_clip")
+        db.execute("PRAGMA user_version = 1")
     shutil.rmtree(folder / "generation-1")
     flat = faiss.IndexFlatIP(4)
     flat.add(np.eye(4, dtype=np.float32)[:3])

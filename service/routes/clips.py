@@ -106,8 +106,10 @@ async def add_clip(
     operation_id="delete_clip",
     status_code=204,
     response_class=Response,
-    responses={204: {"description": "it is gone, for good, before this is answered"}}
-    | refusals("unknown-clip", "invalid-request", "read-only", "index-busy", "index-failed"),
+    responses={
+        204: {"description": "it is gone, for good, before this is answered"},
+        **refusals("unknown-clip", "invalid-request", "read-only", "index-busy", "index-failed"),
+    },
 )
 async def delete_clip(clip_id: Identifier, engine: Backend) -> Response:
     """Take a sound out of the library. An uploaded one is erased; a file of the library's folder stays
