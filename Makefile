@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini clean
+.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini mini-spectra mini-squares clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
