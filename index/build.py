@@ -15,6 +15,7 @@ from m2d_clap.index.decoders import Decoders
 from m2d_clap.index.embed import Batch, encoded, write
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
+from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import Broken, Heard, Here, Piece, Reader, Source, Whole
 from m2d_clap.index.sidecars import read_sidecars
@@ -84,6 +85,7 @@ def build_index(
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
+    wish: Wish | None = None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
@@ -102,7 +104,7 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             catalogue.claim(origin, out)
-            return _build(origin, out, catalogue, clap, progress, batch_seconds)
+            return _build(origin, out, catalogue, clap, progress, batch_seconds, wish)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -116,6 +118,7 @@ def _build(
     clap: Clap,
     progress: Callable[[Progress], None],
     batch_seconds: float,
+    wish: Wish | None,
 ) -> Report:
     began = time.perf_counter()
     found = walk(origin.library, out)
@@ -136,12 +139,13 @@ def _build(
     tally.done = len(files) - len(todo)
     progress(Progress(tally.done, len(files), 0.0, 0.0 if todo else 1.0))
     rate = clap.config.front_end.sample_rate
+    done = catalogue.complete() | catalogue.changes.deleted()
     busy = Busy(_THREADS)
     with ExitStack() as ending:
         source: Source = Here(busy)
         if size >= _WORTH_PROCESSES:
             source = ending.enter_context(closing(Decoders(busy)))
-        reader = Reader(origin.library, rate, catalogue.complete(), catalogue.begun(), source)
+        reader = Reader(origin.library, rate, done, catalogue.begun(), source)
         cut = _batches(reader, todo, batch_seconds)
         for batch, vectors in ending.enter_context(closing(encoded(cut, clap, busy))):
             with busy.at("write"):
@@ -159,7 +163,7 @@ def _build(
     catalogue.keep_only({file.path for file in files} | unseen)
     catalogue.tell(beside.facts, unseen)
     after = catalogue.paths()
-    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
+    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin, wish)
     return Report(
         clips=clips,
         windows=rows,
