@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api test-kill check train-mini clean
+.PHONY: help setup demo test test-browser test-api test-kill check train-mini train-captions clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -42,11 +42,18 @@ test-kill: $(STAMP)  ## end the server's processes 20 times each, during uploads
 	$(BIN)/pytest -q -m kill tests/test_operations.py
 
 MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
+PARENT ?= model/mini
 
 train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/gentle/best
 	$(BIN)/m2d-clap train $(DATA) --out runs/mini/one $(MINI) --every 5
 	$(BIN)/m2d-clap train $(DATA) --out runs/mini/gentle --stage 1-gentle-mini --parent runs/mini/one/best $(MINI) --every 4
 	$(BIN)/m2d-clap evaluate runs/mini/gentle/best $(DATA) --split valid --zero-shot-where source=ESC
+
+train-captions: $(STAMP)  ## train a captioner on PARENT (the bundled checkpoint) from DATA, into runs/captions/best
+	$(BIN)/m2d-clap train $(DATA) --stage caption-mini --parent $(PARENT) --out runs/captions \
+	  --without-licence NC --procedural 8 --threads 1
+	$(BIN)/m2d-clap evaluate runs/captions/best $(DATA) --split valid --protocol captions \
+	  --without-licence NC --procedural 8
 
 check: $(STAMP)  ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2d_clap.index.ahead import ahead
+from m2d_clap.index.captions import caption_clips
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.embed import write
 from m2d_clap.index.errors import LibraryIndexError
@@ -15,6 +16,7 @@ from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import Broken, Heard, Piece, Reader, Whole
 from m2d_clap.index.walk import File, printable, walk
 from m2d_clap.model import Clap
+from m2d_clap.model.captioning import Captioner
 
 BATCH_SECONDS = 400.0
 """Sound encoded and written together, and lost at most when the process is killed.
@@ -40,7 +42,8 @@ class Progress:
 @dataclass(frozen=True)
 class Report:
     """What a run did. skipped: (path, reason) of files that are no sound; hidden: how many files
-    and folders were not looked at for the dot before their name; seconds of sound embedded."""
+    and folders were not looked at for the dot before their name; seconds of sound embedded;
+    captioned: sounds, by this run."""
 
     clips: int
     windows: int
@@ -50,6 +53,7 @@ class Report:
     skipped: tuple[tuple[str, str], ...]
     hidden: int = 0
     seconds: float = 0.0
+    captioned: int = 0
 
 
 def build_index(
@@ -60,8 +64,13 @@ def build_index(
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
+    captioner: Captioner | None = None,
+    captioner_fingerprint: str = "",
+    captioning: Callable[[int, int], None] = lambda done, of: None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
+
+    captioner: also captions every sound that has none by it; captioning: told how many are done.
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
@@ -78,7 +87,16 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             catalogue.claim(origin, out)
-            return _build(origin, out, catalogue, clap, progress, batch_seconds)
+
+            def caption() -> int:
+                if captioner is None:
+                    return 0
+                name = captioner_fingerprint
+                return caption_clips(
+                    catalogue.captions, origin.library, clap, captioner, name, captioning
+                )
+
+            return _build(origin, out, catalogue, clap, progress, batch_seconds, caption)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -92,6 +110,7 @@ def _build(
     clap: Clap,
     progress: Callable[[Progress], None],
     batch_seconds: float,
+    caption: Callable[[], int],
 ) -> Report:
     found = walk(origin.library, out)
     tally = _Tally(skipped=dict(found.left))
@@ -115,6 +134,7 @@ def _build(
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
     gone = catalogue.keep_only({file.path for file in found.files})
+    captioned = caption()
     clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
     return Report(
         clips=clips,
@@ -125,6 +145,7 @@ def _build(
         skipped=tuple(sorted(tally.skipped.items())),
         hidden=found.hidden,
         seconds=tally.seconds,
+        captioned=captioned,
     )
 
 

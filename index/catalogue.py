@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from m2d_clap.index.captions import Captions
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.walk import File
@@ -167,6 +168,11 @@ class Catalogue:
             self._db.execute("DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips)")
             self._db.execute("DELETE FROM windows WHERE clip NOT IN (SELECT id FROM clips)")
         return len(gone)
+
+    @property
+    def captions(self) -> Captions:
+        """Of its sounds, where they were asked for."""
+        return Captions(self._db)
 
     def clips(self) -> list[tuple[str, float, tuple[str, ...]]]:
         """(id, seconds, paths), ordered by first path."""

@@ -30,6 +30,9 @@ def index(
     batch_seconds: Annotated[
         float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
     ] = build.BATCH_SECONDS,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="also caption every sound (metadata.caption)")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
@@ -37,7 +40,12 @@ def index(
         raise typer.BadParameter("--precision is float32 or bfloat16")
     try:
         report = _index(
-            library, out, checkpoint or bundled(), batch_seconds, cast(Precision, precision)
+            library,
+            out,
+            checkpoint or bundled(),
+            batch_seconds,
+            cast(Precision, precision),
+            captions,
         )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
@@ -50,9 +58,15 @@ def index(
 
 
 def _index(
-    library: Path, out: Path, checkpoint: Path, batch_seconds: float, precision: Precision
+    library: Path,
+    out: Path,
+    checkpoint: Path,
+    batch_seconds: float,
+    precision: Precision,
+    captions: bool,
 ) -> build.Report:
     model = Checkpoint.load(checkpoint)
+    captioner = model.build_captioner() if captions else None
     clap = model.clap()
     clap.precision = precision
     columns = (
@@ -69,8 +83,20 @@ def _index(
             files = f"{state.done}/{state.files} files"
             bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
 
+        def show_captions(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of or 1, files=f"{done}/{of} captions")
+
         return build.build_index(
-            library, out, checkpoint, model.fingerprint, clap, show, batch_seconds
+            library,
+            out,
+            checkpoint,
+            model.fingerprint,
+            clap,
+            show,
+            batch_seconds,
+            captioner,
+            model.captioner.fingerprint if model.captioner else "",
+            show_captions,
         )
 
 
