@@ -18,7 +18,7 @@ from m2d_clap.model.errors import AudioError
 MOST_SECONDS = 600.0
 """Of a sound; what comes behind is not captioned."""
 _TABLE = """CREATE TABLE IF NOT EXISTS captions (
-    clip TEXT PRIMARY KEY, captioner TEXT NOT NULL, caption TEXT)"""
+    clip TEXT PRIMARY KEY, captioner TEXT NOT NULL, caption TEXT NOT NULL)"""
 
 
 class Captions:
@@ -28,15 +28,14 @@ class Captions:
         self._db = db
 
     def all(self) -> dict[str, str]:
-        """By clip; without those that have none."""
+        """By clip."""
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'captions'").fetchone():
             return {}
-        found = self._db.execute("SELECT clip, caption FROM captions WHERE caption IS NOT NULL")
-        return dict(found)
+        return dict(self._db.execute("SELECT clip, caption FROM captions"))
 
     def missing(self, captioner: str) -> list[tuple[str, str]]:
-        """(clip, one of its paths) of those that this captioner has not been asked about; forgets
-        clips that are gone."""
+        """(clip, one of its paths) of those that have no caption of this captioner; forgets clips that
+        are gone."""
         with self._db:
             self._db.execute(_TABLE)
             self._db.execute("DELETE FROM captions WHERE clip NOT IN (SELECT id FROM clips)")
@@ -47,8 +46,8 @@ class Captions:
         )
         return list(rows)
 
-    def add(self, clip: str, captioner: str, caption: str | None) -> None:
-        """caption: None where its file cannot be read any more."""
+    def add(self, clip: str, captioner: str, caption: str) -> None:
+        """In place of another captioner's."""
         with self._db:
             self._db.execute(
                 "INSERT OR REPLACE INTO captions VALUES (?, ?, ?)", (clip, captioner, caption)
@@ -66,8 +65,10 @@ def caption_clips(
     """Captions the clips that have no caption of this captioner; returns how many.
 
     Each is on disk when the next begins, so that a killed run goes on. Sounds are read once more:
-    captions may be asked for after the sounds were embedded.
+    captions may be asked for after the sounds were embedded. One that cannot be read any more is
+    left for the next time.
     """
+    made = 0
     todo = captions.missing(fingerprint)
     rate = clap.config.front_end.sample_rate
     for done, (clip, path) in enumerate(todo):
@@ -75,11 +76,11 @@ def caption_clips(
         try:
             sound = _beginning(library / path, rate)
         except AudioError:
-            captions.add(clip, fingerprint, None)
             continue
         captions.add(clip, fingerprint, captioner.listen(clap, [sound])[0].best.text)
+        made += 1
     progress(len(todo), len(todo))
-    return len(todo)
+    return made
 
 
 def _beginning(file: Path, rate: int) -> Waveform:
