@@ -74,7 +74,7 @@ class CaptionTrainer(nn.Module):
         self.optimiser.zero_grad(set_to_none=True)
         lesson = self.lessons.at(self.step).to(self.device)
         loss = caption_loss(self.captioner.decoder, lesson, self.stage.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         rate = self.schedule.at(self.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
