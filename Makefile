@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api test-kill check train-mini train-captions clean
+.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini train-captions clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run the tests (CPU, no network)
-	$(BIN)/pytest -q -m "not browser and not kill"
+	$(BIN)/pytest -q -m "not browser and not kill and not container"
 
 test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt where that can be)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[train,dev,browser]'
@@ -40,6 +40,9 @@ test-api: $(STAMP)  ## ask a running server thousands of generated requests (sch
 
 test-kill: $(STAMP)  ## end the server's processes 20 times each, during uploads
 	$(BIN)/pytest -q -m kill tests/test_operations.py
+
+test-container: $(STAMP)  ## build the image and run what docker/README.md says, without a Docker engine (root)
+	docker/verify/verify
 
 MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
 PARENT ?= model/mini

@@ -1,8 +1,15 @@
-"""A library of sounds, embedded and searchable."""
+"""A library of sounds, embedded and searchable.
 
-from m2d_clap.index.build import Progress, Report, build_index
-from m2d_clap.index.filters import Filter, FilterError
-from m2d_clap.index.store import Clip, Hit, Index, Place
+The names are loaded when first asked for: who only decodes sound need not import torch and FAISS.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from m2d_clap.index.build import Progress, Report, build_index
+    from m2d_clap.index.filters import Filter, FilterError
+    from m2d_clap.index.store import Clip, Hit, Index, Place
 
 __all__ = [
     "Clip",
@@ -15,3 +22,17 @@ __all__ = [
     "Report",
     "build_index",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("Progress", "Report", "build_index"), "build"),
+    **dict.fromkeys(("Filter", "FilterError"), "filters"),
+    **dict.fromkeys(("Clip", "Hit", "Index", "Place"), "store"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

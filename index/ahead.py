@@ -7,6 +7,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_PATIENCE = 5.0
+"""Seconds a thread is waited for: it is in the middle of an item, a batch at the encoder perhaps."""
+
 
 def ahead(
     jobs: Iterable[Generator[T, None, None]],
@@ -29,7 +32,7 @@ def ahead(
     finally:
         line.stop()
         for worker in workers:
-            worker.join(timeout=1.0)
+            worker.join(timeout=_PATIENCE)
 
 
 class _Job(Generic[T]):

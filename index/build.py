@@ -1,31 +1,38 @@
 """A folder of sounds → an index. Stopped at any time, the same call goes on from there."""
 
 import os
-from collections.abc import Callable, Generator
-from contextlib import closing
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2d_clap.index.ahead import ahead
-from m2d_clap.index.captions import caption_clips
+from m2d_clap.index.busy import Busy
+from m2d_clap.index.captions import Captioning, caption_clips
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
-from m2d_clap.index.embed import write
+from m2d_clap.index.decoders import Decoders
+from m2d_clap.index.embed import Batch, encoded, write
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.reading import Broken, Heard, Piece, Reader, Whole
-from m2d_clap.index.walk import File, printable, walk
+from m2d_clap.index.reading import Broken, Heard, Here, Piece, Reader, Source, Whole
+from m2d_clap.index.sidecars import read_sidecars
+from m2d_clap.index.walk import UNREADABLE, File, printable, walk
 from m2d_clap.model import Clap
-from m2d_clap.model.captioning import Captioner
 
 BATCH_SECONDS = 400.0
 """Sound encoded and written together, and lost at most when the process is killed.
 
 Sounds of equal length are encoded in one step; among more of them more are equal.
 """
+_FIRST_SECONDS = 25.0  # a first batch is soon read; each is up to twice as long as the one before
 _BATCH_PIECES = 2000
-_AHEAD_SECONDS = 800.0
+_AHEAD_SECONDS = 400.0
 _THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the encoder needs the other cores
+_WORTH_PROCESSES = 32 << 20
+"""Bytes to read from which on decoding in processes of its own pays for their start."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did. skipped: (path, reason) of files that are no sound; hidden: how many files
-    and folders were not looked at for the dot before their name; seconds of sound embedded;
-    captioned: sounds, by this run."""
+    """What a run did.
+
+    Files whose path, in the index before and now: new, only now; changed, both, with another
+    content; moved, only now, with the content of one that is gone; gone, only before, and not
+    moved; unchanged, neither read nor changed. identical: files that hold what another one holds.
+    skipped: (path, reason) of files that are no sound; hidden: how many files and folders were
+    not looked at for the dot before their name; embedded: sounds; seconds of sound embedded;
+    captioned: sounds, by this run.
+    busy: the share (0 … 1) of the time in which each part of the pipeline worked; slowest: the
+    busiest, which all others waited for; None where nothing was read. elapsed: seconds.
+    """
 
     clips: int
     windows: int
@@ -53,6 +68,14 @@ class Report:
     skipped: tuple[tuple[str, str], ...]
     hidden: int = 0
     seconds: float = 0.0
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    identical: int = 0
+    described: int = 0
+    busy: Mapping[str, float] = field(default_factory=dict)
+    slowest: str | None = None
+    elapsed: float = 0.0
     captioned: int = 0
 
 
@@ -64,13 +87,11 @@ def build_index(
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
-    captioner: Captioner | None = None,
-    captioner_fingerprint: str = "",
-    captioning: Callable[[int, int], None] = lambda done, of: None,
+    captioning: Captioning | None = None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
-    captioner: also captions every sound that has none by it; captioning: told how many are done.
+    captioning: also captions every sound that has no caption by this captioner.
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
@@ -87,16 +108,7 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             catalogue.claim(origin, out)
-
-            def caption() -> int:
-                if captioner is None:
-                    return 0
-                name = captioner_fingerprint
-                return caption_clips(
-                    catalogue.captions, origin.library, clap, captioner, name, captioning
-                )
-
-            return _build(origin, out, catalogue, clap, progress, batch_seconds, caption)
+            return _build(origin, out, catalogue, clap, progress, batch_seconds, captioning)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -110,43 +122,97 @@ def _build(
     clap: Clap,
     progress: Callable[[Progress], None],
     batch_seconds: float,
-    caption: Callable[[], int],
+    captioning: Captioning | None,
 ) -> Report:
+    began = time.perf_counter()
     found = walk(origin.library, out)
-    tally = _Tally(skipped=dict(found.left))
-    tally.skipped |= {f.path: why for f in found.files if (why := catalogue.broken(f)) is not None}
-    sounds = [file for file in found.files if file.path not in tally.skipped]
-    todo = [file for file in sounds if not catalogue.known(file)]
+    beside = read_sidecars(origin.library, found.files)
+    files = [file for file in found.files if file.path not in beside.files]
+    tally = _Tally(skipped=dict([*found.left, *beside.faults]))
+    broken = {f.path: why for f in files if (why := catalogue.broken(f)) is not None}
+    tally.skipped |= broken
+    before, bare = catalogue.paths(), catalogue.undescribed()
+    if before and not found.files and not found.left:
+        raise LibraryIndexError(
+            f"{origin.library} is empty, but {len(before)} files of it are in {out}: is its drive "
+            f"mounted? Nothing was forgotten. If it is meant to be empty, delete {out}"
+        )
+    sounds = [file for file in files if file.path not in broken]
+    todo = [file for file in sounds if file.path in bare or not catalogue.known(file)]
     size = sum(file.size for file in todo)
-    tally.done = len(found.files) - len(todo)
-    progress(Progress(tally.done, len(found.files), 0.0, 0.0 if todo else 1.0))
+    tally.done = len(files) - len(todo)
+    progress(Progress(tally.done, len(files), 0.0, 0.0 if todo else 1.0))
     rate = clap.config.front_end.sample_rate
-    reader = Reader(origin.library, rate, catalogue.complete(), catalogue.begun())
-    with closing(_batches(reader, todo, batch_seconds)) as batches:
-        for batch in batches:
-            write(batch, clap, catalogue)
+    busy = Busy(_THREADS)
+    with ExitStack() as ending:
+        source: Source = Here(busy)
+        if size >= _WORTH_PROCESSES:
+            source = ending.enter_context(closing(Decoders(busy)))
+        reader = Reader(origin.library, rate, catalogue.complete(), catalogue.begun(), source)
+        cut = _batches(reader, todo, batch_seconds)
+        for batch, vectors in ending.enter_context(closing(encoded(cut, clap, busy))):
+            with busy.at("write"):
+                write(batch, vectors, catalogue)
             for piece in batch:
                 tally.add(piece)
             share = (tally.read + _within(batch[-1])) / size
-            progress(Progress(tally.done, len(found.files), tally.seconds, share))
+            progress(Progress(tally.done, len(files), tally.seconds, share))
+        shares = busy.shares() if tally.read else {}
     for copy in tally.copies:  # of a sound that broke in its middle
         if (first := tally.failed.get(copy.clip)) is not None:
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
-    gone = catalogue.keep_only({file.path for file in found.files})
-    captioned = caption()
+    unseen = _out_of_sight(before, found.left)
+    catalogue.keep_only({file.path for file in files} | unseen)
+    catalogue.tell(beside.facts, unseen)
+    after = catalogue.paths()
+    captioned = 0
+    if captioning is not None:
+        captioned = caption_clips(catalogue.captions, origin.library, clap, captioning)
     clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
     return Report(
         clips=clips,
         windows=rows,
         embedded=tally.embedded,
         unchanged=len(sounds) - len(todo),
-        gone=gone,
+        identical=len(after) - len(set(after.values())),
+        **_compared(before, after),
         skipped=tuple(sorted(tally.skipped.items())),
         hidden=found.hidden,
         seconds=tally.seconds,
+        described=sum(file.path in bare for file in todo),
+        busy=shares,
+        slowest=max(shares, key=lambda part: shares[part]) if shares else None,
+        elapsed=round(time.perf_counter() - began, 3),
         captioned=captioned,
     )
+
+
+def _out_of_sight(before: Mapping[str, str], left: Sequence[tuple[str, str]]) -> set[str]:
+    """Known files in folders that could not be looked into: they may well be there still."""
+    shut = [path for path, reason in left if reason.startswith(UNREADABLE)]
+    return {
+        known
+        for known in before
+        if any(path in (".", known) or known.startswith(f"{path}/") for path in shut)
+    }
+
+
+def _compared(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, int]:
+    """How many files are new, changed, moved and gone; path → clip, then and now."""
+    left = Counter(clip for path, clip in before.items() if path not in after)
+    gone = left.total()
+    new = moved = 0
+    for path, clip in after.items():
+        if path in before:
+            continue
+        if left[clip] > 0:
+            left[clip] -= 1
+            moved += 1
+        else:
+            new += 1
+    changed = sum(before.get(path, clip) != clip for path, clip in after.items())
+    return {"new": new, "changed": changed, "moved": moved, "gone": gone - moved}
 
 
 @dataclass
@@ -185,18 +251,18 @@ def _within(last: Piece) -> int:
 
 def _batches(
     reader: Reader, files: list[File], batch_seconds: float
-) -> Generator[list[Piece], None, None]:
+) -> Generator[Batch, None, None]:
     """Pieces in order, cut at `batch_seconds` of sound, inside a long file too."""
     batch: list[Piece] = []
-    held = 0.0
+    held, most = 0.0, min(_FIRST_SECONDS, batch_seconds)
     jobs = (reader.pieces(file) for file in files)
     with closing(ahead(jobs, _THREADS, _AHEAD_SECONDS, _seconds)) as pieces:
         for piece in pieces:
             batch.append(piece)
             held += _seconds(piece)
-            if held >= batch_seconds or len(batch) >= _BATCH_PIECES:
+            if held >= most or len(batch) >= _BATCH_PIECES:
                 yield batch
-                batch, held = [], 0.0
+                batch, held, most = [], 0.0, min(2 * most, batch_seconds)
     if batch:
         yield batch
 

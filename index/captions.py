@@ -6,6 +6,7 @@ any search by sound.
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +22,38 @@ _TABLE = """CREATE TABLE IF NOT EXISTS captions (
     clip TEXT PRIMARY KEY, captioner TEXT NOT NULL, caption TEXT NOT NULL)"""
 
 
+@dataclass(frozen=True)
+class Captioning:
+    """Who captions. fingerprint: of the captioner's part; progress: told how many sounds are done,
+    and of how many."""
+
+    captioner: Captioner
+    fingerprint: str
+    progress: Callable[[int, int], None] = lambda done, of: None
+
+
 class Captions:
-    """The captions of a catalogue's database. Every method that writes is one transaction."""
+    """The captions of a catalogue's database. Their table is made when the first are asked for."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def all(self) -> dict[str, str]:
-        """By clip."""
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'captions'").fetchone():
+    def of(self, clip: str) -> dict[str, str]:
+        """What a clip's metadata say of it: its caption, or nothing."""
+        if not self._there():
             return {}
-        return dict(self._db.execute("SELECT clip, caption FROM captions"))
+        found = self._db.execute("SELECT caption FROM captions WHERE clip = ?", (clip,)).fetchone()
+        return {} if found is None else {"caption": found[0]}
+
+    def forget_gone(self) -> None:
+        """Inside the transaction of the caller: the captions of clips that are gone."""
+        if self._there():
+            self._db.execute("DELETE FROM captions WHERE clip NOT IN (SELECT id FROM clips)")
 
     def missing(self, captioner: str) -> list[tuple[str, str]]:
-        """(clip, one of its paths) of those that have no caption of this captioner; forgets clips that
-        are gone."""
+        """(clip, one of its paths) of those that have no caption of this captioner."""
         with self._db:
             self._db.execute(_TABLE)
-            self._db.execute("DELETE FROM captions WHERE clip NOT IN (SELECT id FROM clips)")
         rows = self._db.execute(
             "SELECT id, min(path) FROM clips JOIN files ON clip = id WHERE id NOT IN "
             "(SELECT clip FROM captions WHERE captioner = ?) GROUP BY id ORDER BY min(path)",
@@ -47,21 +62,18 @@ class Captions:
         return list(rows)
 
     def add(self, clip: str, captioner: str, caption: str) -> None:
-        """In place of another captioner's."""
+        """In place of another captioner's; on disk when it returns."""
         with self._db:
             self._db.execute(
                 "INSERT OR REPLACE INTO captions VALUES (?, ?, ?)", (clip, captioner, caption)
             )
 
+    def _there(self) -> bool:
+        found = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'captions'"
+        return self._db.execute(found).fetchone() is not None
 
-def caption_clips(
-    captions: Captions,
-    library: Path,
-    clap: Clap,
-    captioner: Captioner,
-    fingerprint: str,
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> int:
+
+def caption_clips(captions: Captions, library: Path, clap: Clap, captioning: Captioning) -> int:
     """Captions the clips that have no caption of this captioner; returns how many.
 
     Each is on disk when the next begins, so that a killed run goes on. Sounds are read once more:
@@ -69,17 +81,18 @@ def caption_clips(
     left for the next time.
     """
     made = 0
-    todo = captions.missing(fingerprint)
+    todo = captions.missing(captioning.fingerprint)
     rate = clap.config.front_end.sample_rate
     for done, (clip, path) in enumerate(todo):
-        progress(done, len(todo))
+        captioning.progress(done, len(todo))
         try:
             sound = _beginning(library / path, rate)
         except AudioError:
             continue
-        captions.add(clip, fingerprint, captioner.listen(clap, [sound])[0].best.text)
+        caption = captioning.captioner.listen(clap, [sound])[0].best.text
+        captions.add(clip, captioning.fingerprint, caption)
         made += 1
-    progress(len(todo), len(todo))
+    captioning.progress(len(todo), len(todo))
     return made
 
 

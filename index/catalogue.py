@@ -7,37 +7,23 @@ is in the transaction of its last window or a later one.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.index.captions import Captions
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.facts import TECHNICAL, Facts
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.walk import File
+from m2d_clap.index.schema import APPLICATION, FORMAT, migrate
+from m2d_clap.index.walk import INDEX_MARK, File
 
-CATALOGUE_FILE = "catalogue.sqlite"
-_APPLICATION, _FORMAT = 0x4D32434C, 1  # "M2CL" in the file's header tells our files from others
-_SCHEMA = f"""
-BEGIN;
-CREATE TABLE origin (name TEXT PRIMARY KEY, json TEXT NOT NULL);
-CREATE TABLE clips (id TEXT PRIMARY KEY, seconds REAL NOT NULL);
-CREATE TABLE files (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, clip TEXT NOT NULL);
-CREATE TABLE broken (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE windows (
-    clip TEXT NOT NULL, position INTEGER NOT NULL,
-    start REAL NOT NULL, "end" REAL NOT NULL, vector BLOB NOT NULL,
-    PRIMARY KEY (clip, position));
-PRAGMA application_id = {_APPLICATION};
-PRAGMA user_version = {_FORMAT};
-COMMIT;
-"""
+CATALOGUE_FILE = INDEX_MARK
 
 
 @dataclass(frozen=True)
@@ -58,7 +44,8 @@ class Catalogue:
     @classmethod
     @contextmanager
     def open(cls, file: Path) -> Iterator["Catalogue"]:
-        """Opens or makes a catalogue; no one else can open it meanwhile.
+        """Opens or makes a catalogue, or makes an older release's into one of this; no one else can
+        open it meanwhile.
 
         Raises LibraryIndexError, inside the `with` too, where the file is damaged, is something
         else, cannot be written, or is in use.
@@ -68,17 +55,16 @@ class Catalogue:
                 db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
                 mark = db.execute("PRAGMA application_id").fetchone()[0]
-                if tables and mark != _APPLICATION:
+                if tables and mark != APPLICATION:
                     raise LibraryIndexError(f"{file} is not ours: choose another --out")
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
-                if not tables:
-                    db.executescript(_SCHEMA)
-                if db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
+                if db.execute("PRAGMA user_version").fetchone()[0] > FORMAT:
                     raise LibraryIndexError(
-                        f"{file.parent} was made by another release of m2d-clap: choose another "
-                        "--out, or delete it and give the same command again"
+                        f"{file.parent} was made by another release of m2d-clap, newer than this "
+                        "one: upgrade m2d-clap, or choose another --out"
                     )
+                migrate(db)
                 yield cls(db)
         except sqlite3.DatabaseError as error:
             raise _explained(file, error) from error
@@ -135,8 +121,10 @@ class Catalogue:
         clips: Iterable[tuple[str, float]] = (),
         files: Iterable[tuple[File, str]] = (),
         broken: Iterable[tuple[File, str]] = (),
+        facts: Iterable[tuple[str, str, Facts]] = (),
     ) -> None:
-        """(clip, position, window), (clip, seconds), (file, clip) and (file, reason)."""
+        """(clip, position, window), (clip, seconds), (file, clip), (file, reason) and (clip,
+        sha-256, facts)."""
         with self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)",
@@ -146,6 +134,10 @@ class Catalogue:
                 ),
             )
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?)", clips)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
+                ((clip, sha256, json.dumps(dict(known))) for clip, sha256, known in facts),
+            )
             self._put("files", "broken", files)
             self._put("broken", "files", broken)
 
@@ -167,12 +159,67 @@ class Catalogue:
             self._db.execute("DELETE FROM clips WHERE id NOT IN (SELECT clip FROM files)")
             self._db.execute("DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips)")
             self._db.execute("DELETE FROM windows WHERE clip NOT IN (SELECT id FROM clips)")
+            self._db.execute("DELETE FROM facts WHERE clip NOT IN (SELECT id FROM clips)")
+            self.captions.forget_gone()
         return len(gone)
 
     @property
     def captions(self) -> Captions:
         """Of its sounds, where they were asked for."""
         return Captions(self._db)
+
+    def paths(self) -> dict[str, str]:
+        """The clip of every file."""
+        return dict(self._db.execute("SELECT path, clip FROM files"))
+
+    def files(self, clip: str) -> tuple[str, ...]:
+        """The paths of a clip."""
+        found = self._db.execute("SELECT path FROM files WHERE clip = ? ORDER BY path", (clip,))
+        return tuple(path for (path,) in found)
+
+    def stamps(self) -> list[tuple[str, int, int, str]]:
+        """(path, size, mtime_ns, clip) of every file."""
+        return self._db.execute(
+            "SELECT path, size, mtime_ns, clip FROM files ORDER BY path"
+        ).fetchall()
+
+    def undescribed(self) -> set[str]:
+        """Paths of sounds that an older release embedded: their facts have never been read."""
+        found = self._db.execute(
+            "SELECT path FROM files WHERE clip NOT IN (SELECT clip FROM facts)"
+        )
+        return {path for (path,) in found}
+
+    def tell(self, sidecars: Mapping[str, Facts], kept: Collection[str] = ()) -> None:
+        """What is said of each path, in place of what was; that of paths in `kept` stays."""
+        new = {path: json.dumps(dict(facts)) for path, facts in sidecars.items()}
+        old = dict(self._db.execute("SELECT path, json FROM sidecars"))
+        if new == old:
+            return
+        with self._db:
+            gone = [(path,) for path in old if path not in new and path not in kept]
+            self._db.executemany("DELETE FROM sidecars WHERE path = ?", gone)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO sidecars VALUES (?, ?)",
+                [(path, said) for path, said in new.items() if old.get(path) != said],
+            )
+
+    def metadata(self, clip: str) -> dict[str, Any]:
+        """What is known of a clip: its sha-256, what its bytes and tags say, and, before the tags,
+        what is said beside its files; of several files the first by path is right. Its caption,
+        where one was made, is what nobody else told."""
+        known: dict[str, Any] = {}
+        beside = self._db.execute(
+            "SELECT json FROM files JOIN sidecars USING (path) WHERE clip = ? ORDER BY path DESC",
+            (clip,),
+        )
+        for (said,) in beside:
+            known |= json.loads(said)
+        of_file = self._db.execute("SELECT sha256, json FROM facts WHERE clip = ?", (clip,))
+        for sha256, told in of_file:
+            facts = {"sha256": sha256, **json.loads(told)}
+            known = {**facts, **known, **{n: facts[n] for n in TECHNICAL if n in facts}}
+        return {**self.captions.of(clip), **known}
 
     def clips(self) -> list[tuple[str, float, tuple[str, ...]]]:
         """(id, seconds, paths), ordered by first path."""
@@ -181,6 +228,60 @@ class Catalogue:
             paths.setdefault(clip, []).append(path)
         seconds = dict(self._db.execute("SELECT id, seconds FROM clips"))
         return [(c, seconds[c], tuple(files)) for c, files in paths.items() if c in seconds]
+
+    def count(self) -> tuple[int, int]:
+        """How many clips there are, and how many windows of them."""
+        clips = self._db.execute("SELECT count(*) FROM clips").fetchone()[0]
+        windows = self._db.execute(
+            "SELECT count(*) FROM windows WHERE clip IN (SELECT id FROM clips)"
+        ).fetchone()[0]
+        return int(clips), int(windows)
+
+    def told(self, clip: str) -> dict[str, Any]:
+        """What is behind `metadata`: sha256 and facts (None and {} where they were never read), the
+        files that hold the clip, and what is said beside each."""
+        one = "SELECT sha256, json FROM facts WHERE clip = ?"
+        sha256, facts = self._db.execute(one, (clip,)).fetchone() or (None, "{}")
+        files = self._db.execute(
+            "SELECT path, size, mtime_ns FROM files WHERE clip = ? ORDER BY path", (clip,)
+        ).fetchall()
+        said = self._db.execute(
+            "SELECT path, json FROM files JOIN sidecars USING (path) WHERE clip = ?", (clip,)
+        )
+        return {
+            "files": [{"path": p, "size": size, "mtime_ns": mtime} for p, size, mtime in files],
+            "sha256": sha256,
+            "facts": json.loads(facts),
+            "sidecars": {path: json.loads(text) for path, text in said},
+        }
+
+    def mend(self, statement: str, *values: str | int) -> int:
+        """How many rows a statement of `check.py` took away."""
+        with self._db:
+            return self._db.execute(statement, values).rowcount
+
+    def has(self, table: str) -> bool:
+        """Whether there is such a table."""
+        found = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return self._db.execute(found, (table,)).fetchone() is not None
+
+    def uploads(self) -> int:
+        """How many sounds came by the service, and are in no file of the library."""
+        if not self.has("uploads"):
+            return 0
+        return int(self._db.execute("SELECT count(*) FROM uploads").fetchone()[0])
+
+    def integrity(self) -> str | None:
+        """What SQLite finds wrong with its file."""
+        found = str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        return None if found == "ok" else found
+
+    def origin(self) -> Origin | None:
+        """What the index is made from; None before it was claimed."""
+        found = {n: json.loads(v) for n, v in self._db.execute("SELECT name, json FROM origin")}
+        if not found:
+            return None
+        return Origin(found["fingerprint"], Path(found["checkpoint"]), Path(found["library"]))
 
     def windows(self, clip: str) -> list[Embedded]:
         """The windows of a clip in order."""

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -11,7 +12,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from m2d_clap.index import build
+from m2d_clap.index import build, library_command
+from m2d_clap.index.anew import build_anew
+from m2d_clap.index.captions import Captioning
+from m2d_clap.index.check import Checked, check_index
 from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
@@ -20,6 +24,7 @@ SHOWN_LEFT_OUT = 20
 def register(app: typer.Typer) -> None:
     """Adds this package's commands to the `m2d-clap` script."""
     app.command()(index)
+    app.add_typer(library_command.commands, name="library")
 
 
 def index(
@@ -33,9 +38,20 @@ def index(
     captions: Annotated[
         bool, typer.Option("--captions", help="also caption every sound (metadata.caption)")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="embed nothing: verify the index, mend what can be derived"),
+    ] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="embed everything with another checkpoint, then switch to it"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
+    if check:
+        _check(library, out, as_json)
+        return
     if precision not in get_args(Precision):
         raise typer.BadParameter("--precision is float32 or bfloat16")
     try:
@@ -45,6 +61,7 @@ def index(
             checkpoint or bundled(),
             batch_seconds,
             cast(Precision, precision),
+            anew,
             captions,
         )
     except KeyboardInterrupt:
@@ -63,9 +80,11 @@ def _index(
     checkpoint: Path,
     batch_seconds: float,
     precision: Precision,
+    anew: bool,
     captions: bool,
 ) -> build.Report:
     model = Checkpoint.load(checkpoint)
+    captioning = None
     captioner = model.build_captioner() if captions else None
     clap = model.clap()
     clap.precision = precision
@@ -86,18 +105,40 @@ def _index(
         def show_captions(done: int, of: int) -> None:
             bar.update(task, completed=done, total=of or 1, files=f"{done}/{of} captions")
 
-        return build.build_index(
-            library,
-            out,
-            checkpoint,
-            model.fingerprint,
-            clap,
-            show,
-            batch_seconds,
-            captioner,
-            model.captioner.fingerprint if model.captioner else "",
-            show_captions,
-        )
+        if captioner is not None and model.captioner is not None:
+            captioning = Captioning(captioner, model.captioner.fingerprint, show_captions)
+        given = (library, out, checkpoint, model.fingerprint, clap, show, batch_seconds, captioning)
+        if not anew:
+            return build.build_index(*given)
+        report, before = build_anew(*given)
+    if before is not None:
+        typer.echo(f"the index before is kept as {before}", err=True)
+    return report
+
+
+def _check(library: Path, out: Path, as_json: bool) -> None:
+    """Exit code 1 where something is left."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading files", total=1.0)
+        found = check_index(library, out, lambda share: bar.update(task, completed=share))
+    if as_json:
+        typer.echo(json.dumps(asdict(found) | {"clean": not found.left}))
+    else:
+        _print_check(found, out)
+    if found.left:
+        raise typer.Exit(1)
+
+
+def _print_check(found: Checked, out: Path) -> None:
+    for finding in found.findings:
+        done = finding.done or f"LEFT: {finding.advice}"
+        typer.echo(f"{finding.what} – {done}")
+    state = "something is left to do" if found.left else "all is well"
+    typer.echo(
+        f"{out}: {found.clips} clips, {found.windows} windows, {found.files} files in "
+        f"{found.seconds:.1f} s; {found.changed} files changed since, {found.begun} sounds half "
+        f"embedded: {state}"
+    )
 
 
 def _print(report: build.Report, library: Path, out: Path) -> None:
@@ -111,9 +152,13 @@ def _print(report: build.Report, library: Path, out: Path) -> None:
             typer.echo(f"and {more} more; --json lists all", err=True)
     typer.echo(
         f"{out}: {report.clips} clips in {report.windows} windows; {report.embedded} embedded, "
-        f"{report.unchanged} unchanged, {report.gone} gone, {len(report.skipped)} left out, "
-        f"{report.hidden} hidden"
+        f"{report.new} files new, {report.changed} changed, {report.moved} moved, {report.gone} "
+        f"gone, {report.unchanged} unchanged, {report.identical} identical to others, "
+        f"{len(report.skipped)} left out, {report.hidden} hidden"
     )
+    if report.slowest is not None:
+        shares = ", ".join(f"{part} {share:.0%}" for part, share in report.busy.items())
+        typer.echo(f"slowest part: {report.slowest} (busy: {shares})", err=True)
     if report.clips:
         typer.echo(
             f'search it with: {shlex.join(["m2d-clap", "search", str(out)])} "a dog barking"'

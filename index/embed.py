@@ -1,10 +1,14 @@
 """Pieces of sounds → rows of the catalogue, a batch at a time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from m2d_clap.index.ahead import ahead
+from m2d_clap.index.busy import Busy
 from m2d_clap.index.catalogue import Catalogue, Embedded
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
@@ -20,7 +24,12 @@ def embed(cut: Sequence[Window], clap: Clap) -> NDArray[np.float32]:
     """
     rate = clap.config.front_end.sample_rate
     waves = [Waveform(window.samples, rate) for window in cut]
-    vectors: NDArray[np.float32] = clap.embed_audio(waves).cpu().numpy()
+    return unit(clap.embed_audio(waves))
+
+
+def unit(embeddings: Tensor) -> NDArray[np.float32]:
+    """(windows, dim) of length one. Raises LibraryIndexError where some are no numbers."""
+    vectors: NDArray[np.float32] = embeddings.cpu().numpy()
     if not np.isfinite(vectors).all():
         raise LibraryIndexError(
             "the checkpoint gives embeddings that are not numbers: choose another --checkpoint"
@@ -29,13 +38,55 @@ def embed(cut: Sequence[Window], clap: Clap) -> NDArray[np.float32]:
     return vectors
 
 
-def write(pieces: Sequence[Piece], clap: Clap, catalogue: Catalogue) -> None:
-    """Embeds the windows among the pieces and writes all of them in one transaction."""
+Batch = Sequence[Piece]
+Encoded = tuple[Batch, Sequence[NDArray[np.float32]]]
+"""Pieces, and a unit vector of each Heard among them."""
+
+
+def encoded(
+    batches: Generator[Batch, None, None], clap: Clap, busy: Busy
+) -> Generator[Encoded, None, None]:
+    """Batches in order: while one is written the next is encoded, the one behind it turned into
+    log-mels, and others are read. Close it to stop all that."""
+    mels = ahead(iter([_log_mels(batches, clap, busy)]), 1, 1, lambda _: 1.0)
+    with closing(ahead(iter([_encodings(mels, clap, busy)]), 1, 1, lambda _: 1.0)) as done:
+        yield from done
+
+
+def _log_mels(
+    batches: Generator[Batch, None, None], clap: Clap, busy: Busy
+) -> Generator[tuple[Batch, list[Tensor]], None, None]:
+    rate = clap.config.front_end.sample_rate
+    with closing(batches):
+        for pieces in batches:
+            with busy.at("log-mel"):
+                heard = [piece.window.samples for piece in pieces if isinstance(piece, Heard)]
+                mels = [clap.log_mel(Waveform(samples, rate)) for samples in heard]
+            yield [_light(piece) for piece in pieces], mels
+
+
+def _light(piece: Piece) -> Piece:
+    """Without the samples, which nobody needs any more."""
+    if not isinstance(piece, Heard):
+        return piece
+    window = Window(piece.window.start, piece.window.end, np.zeros(0, np.float32))
+    return Heard(piece.file, piece.clip, piece.position, window, piece.read)
+
+
+def _encodings(
+    mels: Generator[tuple[Batch, list[Tensor]], None, None], clap: Clap, busy: Busy
+) -> Generator[Encoded, None, None]:
+    with closing(mels):
+        for pieces, batch in mels:
+            with busy.at("encode"):
+                vectors = list(unit(clap.project(clap.grids(batch)))) if batch else []
+            yield pieces, vectors
+
+
+def write(pieces: Batch, vectors: Sequence[NDArray[np.float32]], catalogue: Catalogue) -> None:
+    """Writes pieces and the vectors of the windows among them in one transaction."""
     heard = [piece for piece in pieces if isinstance(piece, Heard)]
     whole = [piece for piece in pieces if isinstance(piece, Whole)]
-    vectors: Iterable[NDArray[np.float32]] = ()
-    if heard:
-        vectors = embed([piece.window for piece in heard], clap)
     catalogue.add(
         windows=[
             (piece.clip, piece.position, Embedded(piece.window.start, piece.window.end, vector))
@@ -44,4 +95,5 @@ def write(pieces: Sequence[Piece], clap: Clap, catalogue: Catalogue) -> None:
         clips=[(piece.clip, piece.seconds) for piece in whole if piece.seconds is not None],
         files=[(piece.file, piece.clip) for piece in whole],
         broken=[(p.file, p.reason) for p in pieces if isinstance(p, Broken) and p.lasting],
+        facts=[(piece.clip, piece.sha256, piece.facts) for piece in whole],
     )

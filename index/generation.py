@@ -25,14 +25,12 @@ def write_generation(
     vectors = faiss.IndexFlatIP(dim)
     clips: list[dict[str, Any]] = []
     rows: list[tuple[int, float, float]] = []
-    captions = catalogue.captions.all()
     for number, (clip, seconds, paths) in enumerate(catalogue.clips()):
         embedded = catalogue.windows(clip)
         vectors.add(np.stack([e.vector for e in embedded]))
         rows.extend((number, e.start, e.end) for e in embedded)
-        clips.append({"id": clip, "seconds": seconds, "paths": paths})
-        if clip in captions:
-            clips[-1]["metadata"] = {"caption": captions[clip]}
+        known = {"id": clip, "seconds": seconds, "paths": paths}
+        clips.append({**known, "metadata": catalogue.metadata(clip)})
     number = 1 + max((int(f.stem.split("-")[1]) for f in folder.glob("vectors-*.faiss")), default=0)
     name, before = f"vectors-{number}.faiss", _current(folder)
     facts = {key: str(value) for key, value in vars(origin).items()}

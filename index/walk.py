@@ -5,6 +5,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+UNREADABLE = "it cannot be read"
+INDEX_MARK = "catalogue.sqlite"
+"""A folder that holds a file of this name is an index, and nothing in it a sound of the library."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -25,7 +29,7 @@ class Walk:
 
 
 def walk(library: Path, out: Path) -> Walk:
-    """Every regular file under `library` but hidden ones and the index `out` itself.
+    """Every regular file under `library` but hidden ones, the index `out` itself, and others.
 
     Never fails because of one file: what cannot be looked at is in `left`. Links to files count
     as files; links to folders are not followed, so that no loop can arise.
@@ -39,6 +43,9 @@ def walk(library: Path, out: Path) -> Walk:
         left.append((printable(os.path.relpath(error.filename, library)), _because(error)))
 
     for folder, folders, names in os.walk(library, onerror=unreadable):
+        if INDEX_MARK in names:
+            folders.clear()
+            continue
         hidden += sum(name.startswith(".") for name in [*folders, *names])
         here = Path(folder)
         shown = [name for name in folders if not name.startswith(".")]
@@ -79,4 +86,4 @@ def _look(path: Path, relative: str) -> File:
 
 
 def _because(error: OSError) -> str:
-    return f"it cannot be read: {error.strerror}"
+    return f"{UNREADABLE}: {error.strerror}"

@@ -106,7 +106,10 @@ def _decode(file: BinaryIO, sample_rate: int, limits: AudioLimits) -> Iterator[S
 def _mono_blocks(file: BinaryIO, limits: AudioLimits) -> Iterator[tuple[int, Samples]]:
     """(native rate, mono samples) of every frame that decodes."""
     try:
-        container = av.open(file, mode="r", options={"format_whitelist": FORMATS})
+        # Tags in an old encoding are no reason to refuse a sound.
+        container = av.open(
+            file, mode="r", options={"format_whitelist": FORMATS}, metadata_errors="replace"
+        )
     except (av.error.FFmpegError, ValueError, EOFError) as error:
         raise NotAudioError("it is not a sound file of a known format, or is damaged") from error
     with container:

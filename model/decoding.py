@@ -182,7 +182,8 @@ def nucleus(logits: Tensor, top_p: float, draws: Tensor) -> Tensor:
 def _beams(
     decoder: CaptionDecoder, memory: Memory, how: Decoding, cached: bool
 ) -> list[list[Sentence]]:
-    """The likeliest `width` beginnings go on until as many sentences have ended.
+    """The likeliest `width` beginnings go on until as many sentences have ended, and none of those
+    that go on, as they are, scores more than the least of them: poor short ones end first.
 
     An end counts when it is among the best `width` of all next words, so that one beam is greedy.
     """
@@ -191,7 +192,8 @@ def _beams(
     live = torch.full((clips, width), -torch.inf, device=memory.slots.device)
     live[:, 0] = 0.0  # all begin alike: at first only one of them counts
     ended: list[list[Sentence]] = [[] for _ in range(clips)]
-    while not walk.full and any(len(done) < width for done in ended):
+    done = [False] * clips
+    while not walk.full and not all(done):
         log_p = walk.next().log_softmax(dim=-1)
         vocabulary = log_p.shape[-1]
         sums = (live.flatten()[:, None] + log_p).view(clips, width * vocabulary)
@@ -202,20 +204,26 @@ def _beams(
             going: list[tuple[int, int, float]] = []
             for rank, (score, place) in enumerate(found):
                 row, word = clip * width + place // vocabulary, place % vocabulary
-                if score == -torch.inf or len(ended[clip]) >= width:
+                if score == -torch.inf or done[clip]:
                     break
                 if word == END:
                     if rank < width:
                         ended[clip].append(_sentence(walk.ids[row], score, how))
                 elif len(going) < width:
                     going.append((row, word, score))
+            ended[clip] = _ordered(ended[clip])[:width]
+            if len(ended[clip]) == width:
+                hoped = (
+                    going[0][2] / walk.ids.shape[1] ** how.length_penalty if going else -torch.inf
+                )
+                done[clip] = done[clip] or hoped <= ended[clip][-1].score
             going += [(clip * width, END, -torch.inf)] * (width - len(going))
             rows += [row for row, _, _ in going]
             words += [word for _, word, _ in going]
             scores += [score for _, _, score in going]
         walk.take(torch.tensor(words, device=live.device), torch.tensor(rows, device=live.device))
         live = torch.tensor(scores, device=live.device, dtype=log_p.dtype).view(clips, width)
-    return [_ordered(done)[: how.n] for done in ended]
+    return [of_clip[: how.n] for of_clip in ended]
 
 
 def _sentence(ids: Tensor, log_probability: float, how: Decoding) -> Sentence:

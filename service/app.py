@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from m2d_clap.service import openapi, page_routes, problems
 from m2d_clap.service.access import Access
+from m2d_clap.service.admission import Admission
 from m2d_clap.service.body_limit import BodyLimit
 from m2d_clap.service.disconnect import Disconnect
 from m2d_clap.service.engine import Engine
@@ -33,6 +34,7 @@ def create_app(engine: Engine) -> FastAPI:
         version=version("m2d-clap"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
+        **engine.traces.of_requests(),
     )
     app.state.engine = engine
     _protect(app, engine)
@@ -53,7 +55,9 @@ def _protect(app: FastAPI, engine: Engine) -> None:
     app.add_middleware(Pinned, serving=engine.serving)
     app.add_middleware(Disconnect)
     app.add_middleware(BodyLimit, most=settings.max_upload_bytes, pause=settings.body_seconds)
-    app.add_middleware(Access, keys=keys, rate=settings.rate_limit)
+    app.add_middleware(Admission, check=engine.check)
+    if keys is not None or settings.rate_limit:
+        app.add_middleware(Access, keys=keys, rate=settings.rate_limit)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -1,16 +1,19 @@
 """Groups what waits while the device is busy; bounded; refuses at once when full."""
 
 import asyncio
+import logging
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from m2d_clap.service.encoders import Vectors
+from m2d_clap.service.encoders import Encoded, Vectors
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
 
-Encode = Callable[[Sequence[Any]], Awaitable[list[Vectors]]]
+Encode = Callable[[Sequence[Any]], Awaitable[Encoded]]
 
+_LOG = logging.getLogger(__name__)
 _ENDED = "the server is shutting down"
 
 
@@ -18,14 +21,24 @@ _ENDED = "the server is shutting down"
 class _Waiting:
     item: Any
     cost: float
-    answer: asyncio.Future[Vectors]
+    answer: "asyncio.Future[_Answer]"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """begun: when its batch was; seconds: of that by stage."""
+
+    vectors: Vectors
+    begun: float
+    seconds: Mapping[str, float]
 
 
 class Batcher:
     """One queue of one kind of input. Costs are texts, or seconds of sound.
 
-    device: the lock every batcher of a device shares, so that a batch is gathered only when its
-    turn has come, out of all that has arrived by then; gathered: told how many make a batch.
+    most_waiting: what comes when that much waits is refused. device: the lock every batcher of a device shares, so that a batch is gathered only when its
+    turn has come, out of all that has arrived by then; gathered: told how many make a batch; answered:
+    told, in the caller's own context, the seconds that it waited and those of its batch by stage.
     """
 
     def __init__(
@@ -35,7 +48,9 @@ class Batcher:
         most_waiting: float,
         most_together: float,
         gathered: Callable[[int], None] = lambda _: None,
+        answered: Callable[[float, Mapping[str, float]], None] = lambda _, __: None,
     ) -> None:
+        self._answered = answered
         self._gathered = gathered
         self._encode = encode
         self._device = device
@@ -50,16 +65,25 @@ class Batcher:
         """The cost of what waits and is still wanted."""
         return sum(w.cost for w in self._queue if not w.answer.done())
 
-    async def submit(self, item: Any, cost: float) -> Vectors:
-        """The item's vectors. Raises BusyError, WorkerDownError or EncodingError."""
+    def check(self) -> None:
+        """Raises BusyError where the queue is full."""
+        if self.waiting >= self._most_waiting:
+            raise BusyError("too much is waiting already")
+
+    async def submit(self, item: Any, cost: float, taken_in: bool = False) -> Vectors:
+        """The item's vectors. taken_in: part of a request that has been let in before, and is not
+        refused half-way. Raises BusyError, WorkerDownError or EncodingError."""
         if self._ended:
             raise WorkerDownError(_ENDED)
-        if self._queue and self.waiting + cost > self._most_waiting:
-            raise BusyError("too much is waiting already")
+        if not taken_in:
+            self.check()
+        asked = time.perf_counter()
         waiting = _Waiting(item, cost, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._filled.set()
-        return await waiting.answer
+        answer = await waiting.answer
+        self._answered(answer.begun - asked, answer.seconds)
+        return answer.vectors
 
     async def run(self) -> None:
         """Encodes batch after batch until cancelled; then every caller still waiting is told."""
@@ -99,7 +123,9 @@ class Batcher:
         if not batch:
             return
         try:
-            answers: list[Any] = list(await self._encode([w.item for w in batch]))
+            begun = time.perf_counter()
+            done = await self._encode([w.item for w in batch])
+            answers: list[Any] = [_Answer(v, begun, done.seconds) for v in done.vectors]
         except WorkerDownError as error:
             answers = [error] * len(batch)
         except EncodingError as error:
@@ -109,6 +135,9 @@ class Batcher:
                 await self._answer(batch[half:])
                 return
             answers = [error]
+        except Exception as error:  # noqa: BLE001  (these callers hear of it, later ones are served)
+            _LOG.exception("encoding %d items failed", len(batch))
+            answers = [EncodingError(f"{type(error).__name__}: {error}")] * len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.answer.done():
                 continue

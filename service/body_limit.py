@@ -32,7 +32,8 @@ class BodyLimit:
             nonlocal taken, more
             try:
                 # behind the body only the client's going away is waited for, however long
-                message = await asyncio.wait_for(receive(), self._pause if more else None)
+                async with asyncio.timeout(self._pause if more else None):
+                    message = await receive()
             except TimeoutError as error:
                 raise HTTPException(408, "the body did not come in time") from error
             more = message.get("more_body", False)

@@ -7,10 +7,10 @@ with Client("http://127.0.0.1:8000") as client:
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Literal, Self, TypeVar, Unpack
+from typing import Generic, Literal, Self, TypeVar, Unpack
 
 import httpx
 
@@ -39,13 +39,16 @@ class RefusedError(ClientError):
         self.detail = detail
 
 
-class Client:
-    """Methods wait for the answer. Raises RefusedError and ClientError.
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
-    key: sent as `Authorization: Bearer`; tries: how often a request is made while the server is
+
+class _Connected(Generic[H]):
+    """key: sent as `Authorization: Bearer`; tries: how often a request is made while the server is
     busy or starting (503), with growing pauses or those that it asks for; timeout: seconds.
     transport: for tests.
     """
+
+    _kind: Callable[..., H]
 
     def __init__(
         self,
@@ -54,12 +57,19 @@ class Client:
         *,
         tries: int = 6,
         timeout: float = 120.0,
-        transport: httpx.BaseTransport | None = None,
+        transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._tries = tries
-        self._http = httpx.Client(
-            base_url=server, headers=_headers(key), timeout=timeout, transport=transport
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        self._http: H = self._kind(
+            base_url=server, headers=headers, timeout=timeout, transport=transport
         )
+
+
+class Client(_Connected[httpx.Client]):
+    """Methods wait for the answer. Raises RefusedError and ClientError."""
+
+    _kind = httpx.Client
 
     def __enter__(self) -> Self:
         return self
@@ -172,22 +182,10 @@ class Client:
         raise ClientError("tries is 0: nothing was asked")
 
 
-class AsyncClient:
+class AsyncClient(_Connected[httpx.AsyncClient]):
     """The same, awaited."""
 
-    def __init__(
-        self,
-        server: str,
-        key: str | None = None,
-        *,
-        tries: int = 6,
-        timeout: float = 120.0,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._tries = tries
-        self._http = httpx.AsyncClient(
-            base_url=server, headers=_headers(key), timeout=timeout, transport=transport
-        )
+    _kind = httpx.AsyncClient
 
     async def __aenter__(self) -> Self:
         return self
@@ -298,10 +296,6 @@ class AsyncClient:
                 return _read(call, response)
             await asyncio.sleep(_pause(response, attempt))
         raise ClientError("tries is 0: nothing was asked")
-
-
-def _headers(key: str | None) -> dict[str, str]:
-    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 def _pause(response: httpx.Response, attempt: int) -> float:

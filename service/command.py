@@ -10,7 +10,8 @@ from rich.table import Table
 
 from m2d_clap.model import Checkpoint, bundled, read_audio
 from m2d_clap.model.errors import AudioError, ClapError
-from m2d_clap.service import key_command
+from m2d_clap.service import first_index, key_command
+from m2d_clap.service.device import device as where
 from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.search_command import search
@@ -32,6 +33,9 @@ def serve(
     index: Annotated[
         Path | None, typer.Argument(help="an index folder, made by m2d-clap index")
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(help="sounds to index first, where there is no index yet")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="settings, a TOML file")] = None,
     host: Annotated[str | None, typer.Option(help="address; default 127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="default 8000; 0: any free one")] = None,
@@ -47,6 +51,7 @@ def serve(
     """Answer searches over HTTP. Every setting is a line of --config or a variable M2D_CLAP_…"""
     options = {
         "index": index,
+        "library": library,
         "host": host,
         "port": port,
         "checkpoint": checkpoint,
@@ -57,7 +62,9 @@ def serve(
     if print_settings:
         typer.echo(settings.as_toml())
         return
-    engine = Engine(settings)
+    where(settings.device)
+    due = first_index.is_due(settings)
+    engine = None if due else Engine(settings)
     with bind(settings.host, settings.port) as listening:
         if settings.keys_file is None and not is_loopback(settings.host):
             typer.echo(
@@ -66,6 +73,11 @@ def serve(
                 err=True,
             )
         address = url(listening)
+        if engine is None:
+            typer.echo(f"indexing {settings.library}; how far: {address}/readyz")
+            if not first_index.make(settings, listening):
+                return
+            engine = Engine(settings)
         typer.echo(f"{len(engine.index)} clips at {address}  (API: {address}/docs, stop: Ctrl-C)")
         run(engine, listening)
 

@@ -88,25 +88,27 @@ class DecodePool:
             os.close(out)
 
     async def _ask(self, job: Job, source: int, out: int) -> Answer:
-        child = await self._child()
-        self._busy.add(child)
-        try:
-            async with asyncio.timeout(self._patience):
-                while not await child.takes(job, source, out):  # it died idle: nothing is lost
-                    await self._bury(child)
-                    child = await self._child()
-                    self._busy.add(child)
-                answer = await child.receive()
-        except TimeoutError as error:
-            await self._bury(child)
-            raise AudioTooCostlyError(
-                f"decoding it took longer than {self._patience:g} seconds"
-            ) from error
-        except asyncio.CancelledError:
-            await child.end()
-            raise
-        finally:
-            self._busy.discard(child)
+        taken = False
+        while not taken:
+            child = await self._child()
+            self._busy.add(child)
+            try:
+                # The start of a process is no part of it: on a busy machine that takes long.
+                async with asyncio.timeout(self._patience):
+                    taken = await child.takes(job, source, out)
+                    answer = await child.receive() if taken else None
+            except TimeoutError as error:
+                await self._bury(child)
+                raise AudioTooCostlyError(
+                    f"decoding it took longer than {self._patience:g} seconds"
+                ) from error
+            except asyncio.CancelledError:
+                await child.end()
+                raise
+            finally:
+                self._busy.discard(child)
+            if not taken:  # it died idle: nothing is lost
+                await self._bury(child)
         if answer is None:
             raise _death(await self._bury(child))
         child.jobs += 1
@@ -158,6 +160,8 @@ class _Child:
         child = cls(process, ours)
         try:
             greeting = await asyncio.wait_for(child.receive(), _STARTING)
+        except TimeoutError:
+            greeting = None
         except BaseException:
             await child.end()
             raise

@@ -20,6 +20,7 @@ from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.engines import Engine, engine
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service import logs
+from m2d_clap.service.device import device
 from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
 from m2d_clap.service.speaking import encode_captions
@@ -174,19 +175,17 @@ def _embedded(clap: Clap, sounds: Sequence[Waveform], stages: Stages) -> Iterato
 def _load(plan: Plan) -> tuple[Clap, Captioner | None]:
     if plan.threads:
         torch.set_num_threads(plan.threads)
-    device = plan.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    where = device(plan.device)
     checkpoint = Checkpoint.load(plan.checkpoint)
     if plan.fingerprint not in (None, checkpoint.fingerprint):
         raise CheckpointError(
             f"{plan.checkpoint} is another model than the one the index was made with: "
             "make the index again"
         )
-    clap = checkpoint.clap(device)
-    captioner = checkpoint.build_captioner(device) if checkpoint.captioner else None
+    clap = checkpoint.clap(where)
+    captioner = checkpoint.build_captioner(where) if checkpoint.captioner else None
     clap.text_encoder_path = plan.text_encoder_path
-    clap.precision = fastest(device) if plan.precision == "auto" else plan.precision
+    clap.precision = fastest(where) if plan.precision == "auto" else plan.precision
     if plan.engine != "torch":
         clap.audio.backbone.engine = engine(clap, plan.engine, plan.threads)
     rate = clap.config.front_end.sample_rate

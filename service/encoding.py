@@ -5,21 +5,28 @@ import asyncio
 from m2d_clap.model.checkpoint import Description
 from m2d_clap.service.batcher import Batcher
 from m2d_clap.service.encoders import Kind, Plan, Vectors
-from m2d_clap.service.errors import EncodingError, WorkerDownError
+from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
+from m2d_clap.service.known_texts import KnownTexts
 from m2d_clap.service.metrics import Metrics
 from m2d_clap.service.settings import Settings
 from m2d_clap.service.tagging import vocabulary
+from m2d_clap.service.tracing import Traces
 from m2d_clap.service.worker import Worker
 
 EMBEDDING_LABELS = "the built-in labels are being embedded"
-TEXTS_TOGETHER, _SECONDS_TOGETHER = 64, 400.0
+_TEXTS_TOGETHER, _SECONDS_TOGETHER = 64, 400.0
 
 
 class Encoding:
     """From `start` to `stop`; `users` counts the requests that rely on it."""
 
     def __init__(
-        self, plan: Plan, model: Description, settings: Settings, metrics: Metrics
+        self,
+        plan: Plan,
+        model: Description,
+        settings: Settings,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self.model = model
         self.vocabulary: Vectors | None = None
@@ -34,13 +41,18 @@ class Encoding:
                 most_waiting,
                 most_together,
                 lambda items: metrics.batch(kind, items),
+                traces.queued,
             )
 
-        self.texts = queue("texts", settings.waiting_texts, TEXTS_TOGETHER)
+        self.texts = queue("texts", settings.waiting_texts, _TEXTS_TOGETHER)
         self.sounds = queue("sounds", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.spans = queue("spans", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.classes = queue("classes", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.captions = queue("captions", settings.waiting_seconds, _SECONDS_TOGETHER)
+        self.sentences = KnownTexts(
+            lambda texts, taken_in: self.texts.submit(texts, len(texts), taken_in),
+            _TEXTS_TOGETHER // 2,  # of one request at a time: others find room beside it
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -74,5 +86,5 @@ class Encoding:
             await self.worker.ready.wait()
             try:
                 self.vocabulary = await self.texts.submit(prompts, len(prompts))
-            except (WorkerDownError, EncodingError):
+            except (BusyError, WorkerDownError, EncodingError):
                 await asyncio.sleep(1.0)

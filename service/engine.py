@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
-
-import numpy as np
 
 from m2d_clap.index import Clip, Index
 from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
@@ -17,37 +16,40 @@ from m2d_clap.model.decoding import Decoding
 from m2d_clap.model.errors import NoCaptionerError, TextEncoderError
 from m2d_clap.service import logs
 from m2d_clap.service.encoders import Vectors
-from m2d_clap.service.encoding import EMBEDDING_LABELS, TEXTS_TOGETHER, Encoding
+from m2d_clap.service.encoding import EMBEDDING_LABELS, Encoding
 from m2d_clap.service.errors import (
     ClipFileGoneError,
     UnknownClipError,
     WorkerDownError,
 )
 from m2d_clap.service.kept import Kept
-from m2d_clap.service.metrics import Metrics
+from m2d_clap.service.metrics import Metrics, Stage
+from m2d_clap.service.places import Places
 from m2d_clap.service.questions import Scale
 from m2d_clap.service.serving import Serving
 from m2d_clap.service.settings import Settings
 from m2d_clap.service.speaking import CaptionJob
+from m2d_clap.service.tracing import Traces
 from m2d_clap.service.uploads import Decoder
 
+SEARCH_TEXT = "/v1/search/text"
 _KEPT_BYTES = 64 * 2**20  # of pictures and maps
 
 
 class Engine:
     """What a query walks through: decode → batcher → worker → index or labels."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, traces: Traces | None = None) -> None:
         """Opens the index and checks that the checkpoint is the one it was made with.
 
-        Raises LibraryIndexError or CheckpointError, with the command that mends it.
+        Raises LibraryIndexError, CheckpointError or TracesError, with the command that mends it.
         """
         self.settings = settings
         self.metrics = Metrics()
-        self.serving = Serving(settings, self.metrics)
-        self.decoder = Decoder(
-            settings.decoding, lambda seconds: self.metrics.took({"decode": seconds})
-        )
+        self.traces = traces or Traces.to(settings.traces_endpoint)
+        self.serving = Serving(settings, self.metrics, self.traces)
+        self.decoder = Decoder(settings.decoding, lambda seconds: self._took("decode", seconds))
+        self.places = Places(settings.decoders + settings.waiting_uploads)
         self.kept = Kept(_KEPT_BYTES)
         self._scale: tuple[Index | None, Vectors | None, Scale] = (None, None, Scale())
         self.metrics.watch(
@@ -76,6 +78,7 @@ class Engine:
                 yield
             finally:
                 await self.decoder.close()
+                await asyncio.to_thread(self.traces.close)
 
     # A request relies on one generation, however often it asks: see serving.py.
 
@@ -91,11 +94,31 @@ class Engine:
     def _encoding(self) -> Encoding:
         return self.serving.now.encoding
 
+    @contextlib.contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Measures, and traces, what happens inside."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._took(stage, time.perf_counter() - start)
+
+    def _took(self, stage: Stage, seconds: float) -> None:
+        self.metrics.took({stage: seconds})
+        self.traces.stage(stage, seconds)
+
     def require_ready(self) -> None:
         """Raises WorkerDownError, saying why, unless every kind of request can be answered."""
         missing = self._encoding.missing()
         if missing is not None:
             raise WorkerDownError(missing)
+
+    def check(self, path: str, content_type: str) -> None:
+        """Raises BusyError where what a request will need is full, before its body is read."""
+        if content_type.lower().startswith("multipart/form-data"):
+            self.places.check()
+        elif path == SEARCH_TEXT:
+            self._encoding.texts.check()
 
     def measure(self) -> bytes:
         """Everything measured, for Prometheus."""
@@ -122,22 +145,21 @@ class Engine:
         return self._encoding.vocabulary
 
     async def sentences(self, texts: Sequence[str]) -> Vectors:
-        """(texts, dim) unit vectors, many of them in several turns, so that others get theirs."""
+        """(texts, dim) unit vectors."""
         self._require_text()
         if self.settings.log_texts:
             logs.note(texts=list(texts))
-        queue = self._encoding.texts
-        turns = [
-            tuple(texts[at : at + TEXTS_TOGETHER]) for at in range(0, len(texts), TEXTS_TOGETHER)
-        ]
-        return np.concatenate([await queue.submit(turn, len(turn)) for turn in turns])
+        return await self._encoding.sentences.vectors(texts)
 
-    async def waveform(self, file: BinaryIO) -> Waveform:
-        """An upload, decoded; refused at once where nothing could be made of it."""
+    @contextlib.asynccontextmanager
+    async def upload(self, file: BinaryIO) -> AsyncIterator[Waveform]:
+        """An upload, decoded; it has its place until all is made of it. Raises BusyError, and
+        WorkerDownError at once where nothing could be made of it."""
         worker = self._encoding.worker
         if not worker.ready.is_set():
             raise WorkerDownError(worker.reason)
-        return await self.decoder.decode(file, self.model.config.front_end.sample_rate)
+        with self.places.one():
+            yield await self.decoder.decode(file, self.model.config.front_end.sample_rate)
 
     async def heard(self, waveform: Waveform) -> Vectors:
         """(dim,): the unit vector of a sound."""
@@ -145,7 +167,8 @@ class Engine:
 
     async def sound(self, file: BinaryIO) -> Vectors:
         """(dim,): the unit vector of an upload."""
-        return await self.heard(await self.waveform(file))
+        async with self.upload(file) as waveform:
+            return await self.heard(waveform)
 
     async def spans(self, waveform: Waveform) -> Vectors:
         """(spans, dim): unit vectors of a sound's stretches."""

@@ -1,12 +1,12 @@
 """Headers that tell browsers what a page of this server may do: only what comes from itself."""
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_POLICY = (
+POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
+"""The Content-Security-Policy: nothing inline, nothing from elsewhere."""
 # Swagger UI, as FastAPI embeds it, comes from there and starts by an inline script.
 _DOCS = (
     "default-src 'self'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; "
@@ -14,12 +14,12 @@ _DOCS = (
     "img-src 'self' data: https://fastapi.tiangolo.com https://cdn.jsdelivr.net; "
     "font-src https://fonts.gstatic.com; frame-ancestors 'none'"
 )
-_ALWAYS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(self)",
-}
+_ALWAYS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(self)"),
+)
 
 
 class SecureHeaders:
@@ -32,13 +32,14 @@ class SecureHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        policy = _DOCS if scope["path"] in ("/docs", "/redoc") else _POLICY
+        policy = _DOCS if scope["path"] in ("/docs", "/redoc") else POLICY
+        wanted = (*_ALWAYS, (b"content-security-policy", policy.encode()))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in {**_ALWAYS, "Content-Security-Policy": policy}.items():
-                    headers.setdefault(name, value)
+                given = list(message.get("headers", ()))
+                names = {name for name, _ in given}
+                message["headers"] = given + [each for each in wanted if each[0] not in names]
             await send(message)
 
         await self._app(scope, receive, sending)

@@ -1,8 +1,6 @@
 """What `/metrics` tells Prometheus. Units are in the names."""
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from prometheus_client import (
@@ -86,15 +84,6 @@ class Metrics:
         """Seconds by stage."""
         for stage, seconds in stages.items():
             self._stages.labels(stage).observe(seconds)
-
-    @contextlib.contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        """Measures what happens inside."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.took({stage: time.perf_counter() - start})
 
     def batch(self, queue: str, items: int) -> None:
         self._batches.labels(queue).observe(items)

@@ -24,9 +24,11 @@ from m2d_clap.service.encoding import Encoding
 from m2d_clap.service.errors import WorkerDownError
 from m2d_clap.service.metrics import Metrics
 from m2d_clap.service.settings import Settings
+from m2d_clap.service.tracing import Traces
 
 _LOG = logs.logger(__name__)
 _LOADING = 600.0  # seconds a new checkpoint may take until it is ready
+_MOST_DEATHS = 3  # of its process meanwhile
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,11 @@ _PINNED: ContextVar[Generation | None] = ContextVar("generation", default=None)
 class Serving:
     """The current generation, and its replacement."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, traces: Traces) -> None:
         """Raises LibraryIndexError or CheckpointError, with the command that mends it."""
         self._settings = settings
         self._metrics = metrics
+        self._traces = traces
         self._replacing = asyncio.Lock()
         self._asked = asyncio.Event()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -121,7 +124,7 @@ class Serving:
             == (model.fingerprint, model.captioner)
         ):
             return Generation(index, old.encoding)
-        return Generation(index, Encoding(plan, model, self._settings, self._metrics))
+        return Generation(index, Encoding(plan, model, self._settings, self._metrics, self._traces))
 
     async def _watch(self) -> None:
         every = self._settings.reload_seconds or None
@@ -181,7 +184,8 @@ async def _until_ready(encoding: Encoding) -> None:
     end = asyncio.get_running_loop().time() + _LOADING
     while (missing := encoding.missing()) is not None:
         late = asyncio.get_running_loop().time() > end
-        if late or encoding.worker.deaths:
+        worker = encoding.worker  # which was ended from outside is started again, if not for ever
+        if late or worker.unloadable or worker.deaths > _MOST_DEATHS:
             await encoding.stop()
             raise WorkerDownError(missing)
         await asyncio.sleep(0.05)

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
     index: Path = Field(description="the index folder to search")
+    library: Path | None = Field(
+        None, description="sounds to index at the start where the index folder holds none yet"
+    )
     checkpoint: Path | None = Field(None, description="default: the one the index was made with")
     text_encoder_path: Path | None = Field(
         None, description="folder of the text encoder, where it is not inside the checkpoint"
@@ -46,7 +49,9 @@ class Settings(BaseSettings):
         300.0, gt=0, description="a batch that takes longer ends the encoding process"
     )
     waiting_seconds: float = Field(3600.0, gt=0, description="sound in the audio queue, seconds")
-    waiting_texts: int = Field(2048, ge=1, description="texts in the text queue")
+    waiting_texts: int = Field(
+        64, ge=1, description="texts in the text queue; what comes when it is full is refused"
+    )
 
     max_upload_bytes: int = Field(64 * 2**20, ge=1, description="body of a request, bytes")
     body_seconds: float = Field(
@@ -56,7 +61,9 @@ class Settings(BaseSettings):
     min_seconds: float = Field(0.1, ge=0, description="shortest sound of an upload, seconds")
     max_channels: int = Field(64, ge=1, description="of a sound")
     decoders: int = Field(2, ge=1, description="decoding processes")
-    waiting_uploads: int = Field(32, ge=1, description="uploads in the decoders' queue")
+    waiting_uploads: int = Field(
+        32, ge=1, description="uploads worked on, from decoding to answer, beside one per decoder"
+    )
     decode_seconds: float = Field(30.0, gt=0, description="decoding one sound may take, by clock")
     decode_cpu_seconds: int = Field(20, ge=1, description="… of processor time")
     decode_memory_bytes: int = Field(512 * 2**20, ge=2**24, description="… of memory")
@@ -78,6 +85,11 @@ class Settings(BaseSettings):
         "info", description="debug | info | warning | error"
     )
     log_texts: bool = Field(False, description="whether the log holds what was searched for")
+    traces_endpoint: str | None = Field(
+        None,
+        description="where OpenTelemetry traces go, OTLP over HTTP, as "
+        '"http://127.0.0.1:4318/v1/traces"; needs m2d-clap[traces]',
+    )
     reload_seconds: float = Field(
         5.0, ge=0, description="how often to look for a new index or checkpoint; 0: on SIGHUP only"
     )

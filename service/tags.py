@@ -54,13 +54,13 @@ async def by_sentences(
         sentences = await engine.sentences([label.prompt for label in labels])
     else:
         sentences = engine.vocabulary_vectors()
-    waveform = await engine.waveform(file)
-    sound = await engine.heard(waveform)
     calibration = (await engine.scale(engine.index)).text
-    tags = _best(sentences @ sound, labels, k, calibration)
-    if not timeline:
-        return Tagged("cosine", tags)
-    along = await engine.spans(waveform)
+    async with engine.upload(file) as waveform:
+        sound = await engine.heard(waveform)
+        tags = _best(sentences @ sound, labels, k, calibration)
+        if not timeline:
+            return Tagged("cosine", tags)
+        along = await engine.spans(waveform)
     stretches = await asyncio.to_thread(
         _stretches, waveform.seconds, along @ sentences.T, labels, k, calibration
     )
@@ -72,8 +72,8 @@ async def by_head(engine: Engine, file: BinaryIO, k: int, timeline: bool) -> Tag
     labels = trained_labels(engine.model.config.labels)
     if not labels:
         raise NoHeadError("the checkpoint served here has no trained head: leave `trained` out")
-    waveform = await engine.waveform(file)
-    classes = await engine.classes(waveform)
+    async with engine.upload(file) as waveform:
+        classes = await engine.classes(waveform)
     tags = _best(classes[0], labels, k, None, probability=True)
     if not timeline:
         return Tagged("probability", tags)

@@ -9,7 +9,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from m2d_clap.service import encoders, logs
-from m2d_clap.service.encoders import Encoded, Failed, Kind, Plan, Ready, Vectors
+from m2d_clap.service.encoders import Encoded, Failed, Kind, Plan, Ready
 from m2d_clap.service.errors import EncodingError, WorkerDownError
 
 _LOG = logs.logger(__name__)
@@ -40,6 +40,8 @@ class Worker:
         self.reason = "the encoders are loading"
         self.device = self.precision = ""
         self.deaths = 0
+        self.unloadable = False
+        """The last process said that it cannot load; trying again will hardly help."""
 
     @property
     def pid(self) -> int | None:
@@ -60,8 +62,8 @@ class Worker:
             _kill(self._process)
             self._threads.shutdown(wait=False)
 
-    async def encode(self, kind: Kind, items: Sequence[Any]) -> list[Vectors]:
-        """Vectors for each item, in order.
+    async def encode(self, kind: Kind, items: Sequence[Any]) -> Encoded:
+        """Vectors for each item, in order, and what each stage took.
 
         Raises WorkerDownError where no process is ready or it died meanwhile, EncodingError where
         the encoders failed on this input.
@@ -83,7 +85,7 @@ class Worker:
                 self.ready.clear()
             raise WorkerDownError("the encoding process died")
         self._measured(answer.seconds)
-        return answer.vectors
+        return answer
 
     async def _one_life(self) -> bool:
         """Starts a process and waits for its end; whether it ever became ready."""
@@ -96,6 +98,7 @@ class Worker:
         theirs.close()
         was_ready = False
         greeting = await self._in_thread(_receive, ours)
+        self.unloadable = isinstance(greeting, Failed)
         if isinstance(greeting, Ready):
             self.device, self.precision = greeting.device, greeting.precision
             self.ready.set()
@@ -110,7 +113,8 @@ class Worker:
                 f"the encoding process ended ({_cause(process.exitcode)}); it is restarted"
             )
         _LOG.error("worker_ended", reason=self.reason)
-        ours.close()
+        async with self._asking:  # a thread that still writes to it must not find it closed
+            ours.close()
         return was_ready
 
     async def _in_thread(self, function: Any, *args: Any) -> Any:

@@ -2,6 +2,7 @@
 server, with a tiny model and a small library, that several files of tests ask."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -140,15 +141,16 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def served(served_folder: Path) -> Iterator[str]:
-    """The address of a server of it, ready."""
+@contextlib.contextmanager
+def serving(index: Path, **settings: str) -> Iterator[str]:
+    """The address of a server of an index, ready; ended as an operator ends it."""
     script = Path(sys.executable).with_name("m2d-clap")
+    chosen = {f"M2D_CLAP_{name.upper()}": value for name, value in settings.items()}
     with subprocess.Popen(
-        [script, "serve", served_folder / "index", "--port", "0"],
+        [script, "serve", index, "--port", "0"],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "M2D_CLAP_THREADS": "1", "M2D_CLAP_PRECISION": "float32"},
+        env={**os.environ, "M2D_CLAP_THREADS": "1", **chosen},
     ) as process:
         try:
             assert process.stdout is not None
@@ -163,3 +165,16 @@ def served(served_folder: Path) -> Iterator[str]:
             process.wait(30)
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., contextlib.AbstractContextManager[str]]:
+    """`with serve(index) as address`, for the files of tests below."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def served(served_folder: Path) -> Iterator[str]:
+    """The address of a server of it, ready."""
+    with serving(served_folder / "index", precision="float32") as address:
+        yield address

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
 from m2d_clap.model.caption_file import CAPTIONER_FILE, CaptionerPart
@@ -122,8 +123,31 @@ def test_a_sentence_is_as_likely_as_it_says_and_keeps_the_rules(
                 logits = made.logits(torch.tensor([said]), alone(heard, clip))[0]
                 logits[:, list(NEVER_SAID)] = -torch.inf
                 wanted = torch.tensor([*sentence.ids, END])
-                likely = logits.log_softmax(-1).gather(1, wanted[:, None]).sum()
+                likely = logits.log_softmax(-1).gather(1, wanted[:, None]).sum().detach()
                 assert sentence.log_probability == pytest.approx(float(likely), abs=1e-6)
+
+
+def test_poor_short_sentences_do_not_end_the_search_for_a_good_long_one() -> None:
+    made = decoder(0)
+    one, two, three = 10, 11, 12
+    likely = {  # by the words before; every other sequence ends at once
+        (BEGIN,): {one: 0.8, two: 0.2},
+        (BEGIN, one): {two: 0.99, END: 0.01},
+        (BEGIN, one, two): {three: 0.99, END: 0.01},
+    }
+
+    def logits(said: Tensor, _: Memory) -> Tensor:
+        rows = torch.full((*said.shape, SIZES.vocabulary), -torch.inf)
+        for row, words in enumerate(said.tolist()):
+            for word, share in likely.get(tuple(words), {END: 1.0}).items():
+                rows[row, -1, word] = np.log(share)
+        return rows
+
+    made.logits = logits  # type: ignore[method-assign]
+    heard = memory(made, 0, [3])
+    for width in (1, 2, 3):
+        found = sentences(made, heard, Decoding(width=width), cached=False)
+        assert ids(found) == [[(one, two, three)]]
 
 
 def test_more_beams_find_a_likelier_sentence_here() -> None:

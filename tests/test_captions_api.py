@@ -134,10 +134,10 @@ def test_the_command_prints_one_object_a_file(served_folder: Path, tmp_path: Pat
     for number, file in enumerate(files):
         file.write_bytes(sound(0.5 + number))
     tiny = served_folder / "tiny"
-    one = json.loads(said(f"caption {files[0]} --checkpoint {tiny} --json").output)
+    one = json.loads(said(f"caption {files[0]} --checkpoint {tiny} --json").stdout)
     assert one.keys() == {"caption", "confidence", "alternatives"}
     two = said(f"caption {files[0]} {files[1]} --checkpoint {tiny} --json --timeline -n 1")
-    lines = [json.loads(line) for line in two.output.splitlines()]
+    lines = [json.loads(line) for line in two.stdout.splitlines()]
     assert [line["file"] for line in lines] == [str(file) for file in files]
     assert lines[0]["caption"] == one["caption"] and lines[0]["alternatives"] == []
     assert lines[1]["timeline"][-1]["end"] == 1.5
@@ -150,11 +150,11 @@ def test_captions_are_made_at_indexing_kept_and_found_as_text(
     library.mkdir()
     for name, hz in (("a", 300.0), ("b", 2000.0)):
         (library / f"{name}.wav").write_bytes(sound(1.0, hz))
-    plain = json.loads(said(f"index {library} --out {out} --checkpoint {tiny} --json").output)
+    plain = json.loads(said(f"index {library} --out {out} --checkpoint {tiny} --json").stdout)
     assert plain["captioned"] == 0 and Index.open(out).clips[0].metadata.get("caption") is None
 
     told = said(f"index {library} --out {out} --checkpoint {tiny} --captions --json")
-    assert json.loads(told.output)["captioned"] == 2
+    assert json.loads(told.stdout)["captioned"] == 2
     index, loaded = Index.open(out), Checkpoint.load(tiny)
     for clip in index.clips:
         wave = wavfile.read(index.file(clip))[1]
@@ -170,7 +170,30 @@ def test_captions_are_made_at_indexing_kept_and_found_as_text(
     (library / "b.wav").unlink()
     (library / "c.wav").write_bytes(sound(2.0))
     again = said(f"index {library} --out {out} --checkpoint {tiny} --captions --json")
-    assert json.loads(again.output)["captioned"] == 1
-    kept = json.loads(said(f"index {library} --out {out} --checkpoint {tiny} --json").output)
+    assert json.loads(again.stdout)["captioned"] == 1
+    checked = said(f"index {library} --out {out} --check --json")
+    assert json.loads(checked.stdout)["findings"] == []
+    kept = json.loads(said(f"index {library} --out {out} --checkpoint {tiny} --json").stdout)
     assert kept["captioned"] == 0
     assert all("caption" in clip.metadata for clip in Index.open(out).clips)
+
+    (library / "c.wav.json").write_text('{"caption": "told by hand"}')
+    made = said(f"index {library} --out {out} --checkpoint {tiny} --captions --anew --json")
+    assert json.loads(made.stdout)["captioned"] == 2
+    captions = {clip.path: clip.metadata["caption"] for clip in Index.open(out).clips}
+    assert captions == {"a.wav": text, "c.wav": "told by hand"}
+
+
+def test_no_captioner_no_captions_and_everything_else_as_ever(
+    mute: Path, served_folder: Path, tmp_path: Path
+) -> None:
+    assert not list(mute.glob("captioner*"))
+    assert Checkpoint.load(mute).fingerprint == Checkpoint.load(served_folder / "tiny").fingerprint
+    library, out = tmp_path / "library", tmp_path / "index"
+    library.mkdir()
+    (library / "a.wav").write_bytes(sound(1.0))
+    asked = f"index {library} --out {out} --checkpoint {mute} --json"
+    assert isinstance(said(f"{asked} --captions").exception, NoCaptionerError)
+    assert not out.exists()
+    assert json.loads(said(asked).stdout)["clips"] == 1
+    assert "caption" not in Index.open(out).clips[0].metadata

@@ -87,7 +87,9 @@ def test_only_what_is_new_or_changed_is_embedded_again(
     (library / "2" / "2.wav").unlink()
     write(library / "1" / "1.wav", 1.0, 77)
     report = build(library, out, clap)
-    assert (report.embedded, report.gone, report.clips) == (1, 2, 12)
+    assert (report.embedded, report.clips, report.unchanged) == (1, 12, 10)
+    assert (report.new, report.changed, report.moved, report.gone) == (1, 1, 1, 1)
+    assert report.identical == 1
     query = clap.embed_audio([read_audio(library / "twin.wav", 16000)])[0].numpy()
     assert Index.open(out).search(query, k=1)[0].clip.paths == ("moved.wav", "twin.wav")
 

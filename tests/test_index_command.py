@@ -55,7 +55,9 @@ def test_a_person_is_told_what_was_left_out_and_how_to_search(
     result = call("index", library, "--out", out, "--checkpoint", models[0])
     assert result.exit_code == 0
     assert "3 clips" in result.stdout
+    assert "3 files new, 0 changed, 0 moved, 0 gone" in result.stdout
     assert "25 left out, 1 hidden" in result.stdout
+    assert "slowest part: " in result.stderr
     assert f"m2d-clap search '{out}'" in result.stdout
     assert "note19.txt" in result.stderr
     assert "note20.txt" not in result.stderr
@@ -73,6 +75,9 @@ def test_a_machine_gets_everything_as_json(
     )
     assert (report["clips"], report["embedded"], report["hidden"]) == (3, 3, 1)
     assert report["seconds"] == pytest.approx(1.5)
+    assert set(report["busy"]) == {"read", "decode", "log-mel", "encode", "write"}
+    assert report["slowest"] == max(report["busy"], key=report["busy"].get)
+    assert 0 < report["busy"][report["slowest"]] <= 1
     assert len(report["skipped"]) == 25
     assert set(report["skipped"][0]) == {"path", "reason"}
     hits = json.loads(call("search", out, "rain", "-k", 2, "--json").stdout)["hits"]

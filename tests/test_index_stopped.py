@@ -28,9 +28,15 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[float] = []
 
-    def embed_audio(self, sounds: Sequence[Waveform]) -> torch.Tensor:
-        self.heard.append(sum(sound.seconds for sound in sounds))
-        rows = [[s.mean(), s.std(), s[0], s[-1]] for s in (sound.samples for sound in sounds)]
+    def log_mel(self, sound: Waveform) -> torch.Tensor:
+        return torch.from_numpy(sound.samples)
+
+    def grids(self, sounds: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        self.heard.append(sum(len(sound) for sound in sounds) / RATE)
+        return sounds
+
+    def project(self, sounds: Sequence[torch.Tensor]) -> torch.Tensor:
+        rows = [[s.mean(), s.std(unbiased=False), s[0], s[-1]] for s in sounds]
         return torch.tensor(rows, dtype=torch.float32) + 0.01
 
 

@@ -29,6 +29,7 @@ from m2d_clap.service.keys import KeyFile
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes through /proc")
 RATE = 16000
+RELOADED = 'm2d_clap_reloads_total{outcome="done"}'
 SCRIPT = Path(sys.executable).with_name("m2d-clap")
 
 
@@ -89,7 +90,7 @@ class Server:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self._log.read_text()
-            time.sleep(0.02)
+            time.sleep(0.1)  # asking is work too, for the server that is just starting
 
     def ready(self) -> bool:
         return self.client.get("/readyz").status_code == 200
@@ -185,48 +186,71 @@ def test_a_new_index_is_picked_up_by_itself_a_damaged_one_is_not_and_texts_are_l
         assert "damaged" in failed["reason"]
 
 
+@contextlib.contextmanager
+def asking(server: Server) -> Iterator[list[int]]:
+    """Uploads without a pause, two at a time; how they were answered."""
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            statuses.append(server.upload(500).status_code)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(ask) for _ in range(2)]
+        try:
+            yield statuses
+        finally:
+            stop.set()
+        for one in running:
+            one.result()
+
+
 def test_another_checkpoint_takes_over_on_sighup_and_no_request_is_lost(made: Path) -> None:
     with serving(made) as server:
         old = server.children("spawn_main")
         assert len(old) == 1
-        statuses: list[int] = []
-        stop = threading.Event()
-
-        def ask() -> None:
-            while not stop.is_set():
-                statuses.append(server.upload(500).status_code)
-                time.sleep(0.05)
-
-        with ThreadPoolExecutor(2) as pool:
-            asking = [pool.submit(ask) for _ in range(2)]
-            try:
-                switch_model(made)
-                server.process.send_signal(signal.SIGHUP)
-                done = 'm2d_clap_reloads_total{outcome="done"}'
-                server.until(lambda: server.metric(done) == 1)
-                before = len(statuses)
-                server.until(lambda: len(statuses) > before + 5)
-            finally:
-                stop.set()
-            for one in asking:
-                one.result()
+        with asking(server) as statuses:
+            switch_model(made)
+            server.process.send_signal(signal.SIGHUP)
+            server.until(lambda: server.metric(RELOADED) == 1)
+            before = len(statuses)
+            server.until(lambda: len(statuses) > before + 5)
         assert set(statuses) == {200}
         server.until(lambda: old[0] not in server.children("spawn_main"))
         assert len(server.children("spawn_main")) == 1
         assert server.upload(500).json()["hits"][0]["score"] == pytest.approx(1, abs=1e-3)
 
 
-def switch_model(made: Path) -> None:
+def switch_model(made: Path, seed: int = 1) -> None:
     """The index, made again with another checkpoint."""
-    checkpoint, clap = make_model(made / "model-1", 1)
-    place = made / "model-1"
-    build_index(made / "library", made / "index-1", place, checkpoint.fingerprint, clap)
-    for file in (made / "index-1").glob("vectors-*.faiss"):
-        file.rename(made / "index" / "vectors-9.faiss")
-    facts = json.loads((made / "index-1" / "index.json").read_text())
+    place, index = made / f"model-{seed}", made / f"index-{seed}"
+    checkpoint, clap = make_model(place, seed)
+    build_index(made / "library", index, place, checkpoint.fingerprint, clap)
+    (file,) = index.glob("vectors-*.faiss")
+    file.rename(made / "index" / f"vectors-{seed + 8}.faiss")
+    facts = json.loads((index / "index.json").read_text())
     aside = made / "index" / "aside.json"
-    aside.write_text(json.dumps(facts | {"vectors": "vectors-9.faiss"}))
+    aside.write_text(json.dumps(facts | {"vectors": f"vectors-{seed + 8}.faiss"}))
     aside.replace(made / "index" / "index.json")
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.kill)])
+def test_a_process_killed_while_it_takes_over_is_started_again(made: Path, times: int) -> None:
+    with serving(made) as server, asking(server) as statuses:
+        for seed in range(1, times + 1):
+            old = set(server.children("spawn_main"))
+            switch_model(made, seed)
+            server.process.send_signal(signal.SIGHUP)
+            server.until(lambda old=old: set(server.children("spawn_main")) - old)
+            for process in set(server.children("spawn_main")) - old:
+                os.kill(process, signal.SIGKILL)
+            server.until(lambda seed=seed: server.metric(RELOADED) == seed)
+            before = len(statuses)
+            server.until(lambda before=before: 200 in statuses[before:])
+        assert server.metric('m2d_clap_reloads_total{outcome="failed"}') == 0
+    assert set(statuses) <= {200, 503}
 
 
 def test_sigterm_to_every_process_lets_what_was_accepted_finish(made: Path) -> None:

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from m2d_clap.service import page_routes, problems
+from m2d_clap.service.headers import SecureHeaders
 from m2d_clap.service.page_routes import FOLDER, TYPES
 
 FILES = sorted(path.name for path in FOLDER.iterdir())
@@ -24,6 +25,7 @@ def client() -> TestClient:
     app = FastAPI()
     problems.install(app)
     page_routes.install(app)
+    app.add_middleware(SecureHeaders)
     return TestClient(app)
 
 

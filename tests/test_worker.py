@@ -15,7 +15,7 @@ import torch
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.service.batcher import Batcher
-from m2d_clap.service.encoders import Plan, encode_sounds
+from m2d_clap.service.encoders import Encoded, Plan, encode_sounds
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
 from m2d_clap.service.worker import Worker
 
@@ -28,14 +28,14 @@ class Device:
         self.free = asyncio.Event()
         self.error: Exception | None = None
 
-    async def encode(self, items: Sequence[Any]) -> list[Any]:
+    async def encode(self, items: Sequence[Any]) -> Encoded:
         self.batches.append(list(items))
         await self.free.wait()
         if self.error is not None:
             raise self.error
         if any(item < 0 for item in items):
             raise EncodingError("a poisoned item")
-        return [np.array([2.0 * item]) for item in items]
+        return Encoded([np.array([2.0 * item]) for item in items], {})
 
 
 def with_batcher(
@@ -119,6 +119,21 @@ def test_every_waiting_caller_hears_that_the_worker_died() -> None:
     with_batcher(test)
 
 
+def test_an_unforeseen_error_fails_its_batch_and_the_next_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(batcher: Batcher, device: Device) -> None:
+        device.error = TypeError("a closed pipe")
+        device.free.set()
+        for answer in await asyncio.gather(*await submitted(batcher, 0, 1), return_exceptions=True):
+            assert isinstance(answer, EncodingError) and "a closed pipe" in str(answer)
+        device.error = None
+        assert float((await batcher.submit(2, 1.0))[0]) == 4
+
+    with caplog.at_level(logging.CRITICAL):
+        with_batcher(test)
+
+
 def test_callers_left_at_shutdown_are_told_and_none_is_taken_after_it() -> None:
     async def run() -> None:
         device = Device()
@@ -175,7 +190,9 @@ def test_a_worker_encodes_dies_is_replaced_and_ends(clap: Clap, checkpoint: Path
         await asyncio.wait_for(worker.ready.wait(), 60)
         assert worker.device == "cpu"
         here = encode_sounds(clap, [noise(0.5)])[0]
-        assert (await worker.encode("sounds", [noise(0.5)]))[0] == pytest.approx(here, abs=1e-5)
+        assert (await worker.encode("sounds", [noise(0.5)])).vectors[0] == pytest.approx(
+            here, abs=1e-5
+        )
         with pytest.raises(EncodingError):
             await worker.encode("sounds", ["not a sound"])
         first = worker.pid
@@ -191,6 +208,26 @@ def test_a_worker_encodes_dies_is_replaced_and_ends(clap: Clap, checkpoint: Path
         await asyncio.gather(running, return_exceptions=True)
         with pytest.raises(WorkerDownError):
             await worker.encode("sounds", [noise(0.5)])
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_dies_while_it_is_sent_much_is_replaced(checkpoint: Path) -> None:
+    async def run() -> None:
+        worker = Worker(Plan(checkpoint, "cpu", threads=1))
+        running = asyncio.create_task(worker.run())
+        much = [noise(60.0)] * 6
+        for _ in range(3):
+            await asyncio.wait_for(worker.ready.wait(), 120)
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGSTOP)  # it reads nothing: the sender waits half-way
+            asked = asyncio.create_task(worker.encode("sounds", much))
+            await asyncio.sleep(0.1)
+            os.kill(worker.pid, signal.SIGKILL)
+            with pytest.raises(WorkerDownError):
+                await asked
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())
 

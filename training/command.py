@@ -295,8 +295,9 @@ def _begins_text(stage: Stage) -> bool:
 
 def _list(as_json: bool) -> None:
     if as_json:
-        all_stages = (*STAGES.values(), *CAPTION_STAGES.values())
-        typer.echo(json.dumps({"stages": [dataclasses.asdict(s) for s in all_stages]}))
+        listed = [dataclasses.asdict(stage) for stage in STAGES.values()]
+        listed += [dataclasses.asdict(stage) for stage in CAPTION_STAGES.values()]
+        typer.echo(json.dumps({"stages": listed}))
         return
     for stage in STAGES.values():
         typer.echo(f"{stage.name}: {stage.epochs} epochs, batch {stage.batch}, {stage.model.name}")

@@ -62,7 +62,8 @@ async def caption(
     """Say in a sentence what an uploaded sound sounds like."""
     how = Decoding(decoding, n, max(n, width), length_penalty, no_repeat, top_p, temperature, seed)
     engine.require_captioner()
-    found = await engine.captions(await engine.waveform(file.file), how)
+    async with engine.upload(file.file) as waveform:
+        found = await engine.captions(waveform, how)
     moments = None
     if timeline:
         moments = [

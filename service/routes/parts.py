@@ -17,7 +17,7 @@ from m2d_clap.service.schemas import Problem as ProblemBody
 from m2d_clap.service.searching import Found
 
 
-def _engine(request: Request) -> Engine:
+async def _engine(request: Request) -> Engine:  # not async, it would wait for a thread each time
     engine: Engine = request.app.state.engine
     return engine
 

@@ -1,16 +1,11 @@
 """A real Chromium on a real server with made-up sounds and the bundled checkpoint."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from scipy.io import wavfile
@@ -60,30 +55,17 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def address(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(
+    library: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    serve: Callable[[Path], AbstractContextManager[str]],
+) -> Iterator[str]:
     """Where `m2d-clap serve` serves the library, ready."""
     index = tmp_path_factory.mktemp("index") / "index"
     checkpoint = Checkpoint.load(bundled())
     build_index(library, index, bundled(), checkpoint.fingerprint, checkpoint.clap())
-    script = Path(sys.executable).with_name("m2d-clap")
-    with subprocess.Popen(
-        [script, "serve", index, "--port", "0"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "M2D_CLAP_THREADS": "1"},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            found = next(word for word in line.split() if word.startswith("http"))
-            end = time.monotonic() + 120
-            while httpx.get(f"{found}/readyz", trust_env=False).status_code != 200:
-                assert time.monotonic() < end
-                time.sleep(0.2)
-            yield found
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    with serve(index) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,8 @@ class CaptionLessons:
         """Unit length, then noise."""
         clap = F.normalize(self._heard.clap[list(members)].float(), dim=1)
         noise = torch.from_numpy(rng.standard_normal(clap.shape)).float()
-        return clap + self._stage.noise * clap.shape[1] ** -0.5 * noise
+        noisy: Tensor = clap + self._stage.noise * clap.shape[1] ** -0.5 * noise
+        return noisy
 
     def _patches(self, member: int, rng: np.random.Generator) -> Tensor:
         tokens = self._heard.patches(member)

@@ -231,8 +231,11 @@ def _print_captions(question: Question, found: CaptionEvaluation, as_json: bool)
     part = "all folds" if question.folded else f"{question.split} split"
     figures = [p for p in question.dataset.published if p.protocol == Protocol.CAPTIONS]
     if as_json:
-        said = {"split": question.split, "captions": dataclasses.asdict(found)}
-        said |= {"published": [dataclasses.asdict(figure) for figure in figures]}
+        said: dict[str, object] = {
+            "split": question.split,
+            "captions": dataclasses.asdict(found),
+            "published": [dataclasses.asdict(figure) for figure in figures],
+        }
         typer.echo(json.dumps(said))
         return
     papers = [f"CIDEr {figure.value:.3f}  published: {figure.model}" for figure in figures]

@@ -1,0 +1,143 @@
+"""A copy of an index that can be taken while it is served, and the way back.
+
+The catalogue is copied by SQLite's backup, the other files, which never change once they are
+written, by hard links where both lie on one disk. `backup.json` holds the sha-256 of each.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from m2d_clap.index.catalogue import CATALOGUE_FILE
+from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.store import INDEX_FILE, Index
+from m2d_clap.index.swap import put_in_place
+
+BACKUP_FILE = "backup.json"
+_FORMAT = 1
+_TRIES = 5  # as the index may be replaced while its files are linked
+_OURS = ("-wal", "-shm", "-journal", ".part", ".lock")
+
+
+def back_up(folder: Path, to: Path) -> int:
+    """Copies the index `folder` to the new folder `to`; returns how many bytes it holds.
+
+    Raises LibraryIndexError where `folder` is no index, `to` is there, or cannot be written.
+    """
+    Index.open(folder)  # what cannot be opened is not worth keeping
+    if to.exists():
+        raise LibraryIndexError(f"{to} is there already: name a new folder for the backup")
+    part = to.with_name(f"{to.name}.part")
+    with _explained(to):
+        for tried in range(_TRIES):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            try:
+                _copy(folder, part)
+                Index.open(part)
+            except (FileNotFoundError, LibraryIndexError):
+                if tried == _TRIES - 1:
+                    raise
+                continue
+            break
+        sums = {name: _sha256(part / name) for name in sorted(_files(part))}
+        whole = {"format_version": _FORMAT, "sha256": sums}
+        (part / BACKUP_FILE).write_text(json.dumps(whole))
+        put_in_place(part, to)
+    return sum(file.stat().st_size for file in to.rglob("*") if file.is_file())
+
+
+def restore(backup: Path, to: Path, replace: bool = False) -> Path | None:
+    """Makes the index `to` of a backup, once every byte of it was verified.
+
+    Where there is something at `to`, it is refused, or with `replace` kept beside it; then its new
+    path is returned. Raises LibraryIndexError.
+    """
+    try:
+        whole: dict[str, Any] = json.loads((backup / BACKUP_FILE).read_text())
+        sums: dict[str, str] = whole["sha256"]
+        newer = whole["format_version"] > _FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LibraryIndexError(
+            f"{backup} is no backup, or not a whole one: make one with "
+            "`m2d-clap library backup INDEX FOLDER`"
+        ) from error
+    if newer:
+        raise LibraryIndexError(f"{backup} was made by a newer release: upgrade m2d-clap")
+    if to.exists() and not replace:
+        raise LibraryIndexError(f"{to} is there already: name another folder, or add --replace")
+    bad = [name for name, known in sums.items() if not _is(backup / name, known)]
+    if bad:
+        raise LibraryIndexError(
+            f"{backup} is damaged: {', '.join(bad[:5])} is not as it was written; nothing was "
+            "changed. Use another backup"
+        )
+    part = to.with_name(f"{to.name}.part")
+    with _explained(to):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name in sums:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            # never linked: what is written to the index must not reach the backup
+            shutil.copy2(backup / name, part / name)
+        return put_in_place(part, to)
+
+
+def _copy(folder: Path, part: Path) -> None:
+    facts = (folder / INDEX_FILE).read_bytes()
+    for name in _files(folder):
+        if name in (INDEX_FILE, CATALOGUE_FILE):
+            continue
+        (part / name).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(folder / name, part / name)
+        except FileNotFoundError:
+            continue  # of a generation that has just been replaced
+        except OSError:  # another disk, or one that knows no links
+            shutil.copy2(folder / name, part / name)
+    (part / INDEX_FILE).write_bytes(facts)
+    uri = f"{(folder / CATALOGUE_FILE).resolve().as_uri()}?mode=ro"
+    with (
+        closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as live,
+        closing(sqlite3.connect(part / CATALOGUE_FILE)) as copy,
+    ):
+        live.backup(copy)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.name.endswith(_OURS) and file.name != BACKUP_FILE:
+            yield file.relative_to(folder).as_posix()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _is(file: Path, known: str) -> bool:
+    try:
+        return _sha256(file) == known
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _explained(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise LibraryIndexError(
+            f"the catalogue could not be copied ({error}): let `m2d-clap index` end first"
+        ) from error
+    except OSError as error:
+        raise LibraryIndexError(
+            f"{to} cannot be written ({error.strerror}): make room, or name another folder"
+        ) from error
