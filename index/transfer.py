@@ -6,7 +6,7 @@
     export.json   {"format_version", "dim", "windows", "clips", "fingerprint", "checkpoint", "library"}
 
 The windows of the first clip are the first rows of the vectors, and so on. `metadata` is what the
-rest comes to; it is not read back.
+rest, and the caption where one was made, comes to; it is not read back: `--captions` makes them again.
 """
 
 import contextlib
