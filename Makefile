@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini train-captions clean
+.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini mini-spectra mini-squares \
+  train-captions clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,11 +47,22 @@ test-container: $(STAMP)  ## build the image and run what docker/README.md says,
 
 MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
 PARENT ?= model/mini
+TRAIN := $(BIN)/m2d-clap train $(DATA) $(MINI)
 
-train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/gentle/best
-	$(BIN)/m2d-clap train $(DATA) --out runs/mini/one $(MINI) --every 5
-	$(BIN)/m2d-clap train $(DATA) --out runs/mini/gentle --stage 1-gentle-mini --parent runs/mini/one/best $(MINI) --every 4
-	$(BIN)/m2d-clap evaluate runs/mini/gentle/best $(DATA) --split valid --zero-shot-where source=ESC
+train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/ensemble/best
+	$(MAKE) --jobs 2 mini-spectra mini-squares
+	$(TRAIN) --out runs/mini/ensemble --stage 1-ensemble-mini --parent runs/mini/spectra-gentle/best \
+	  --teacher runs/mini/spectra-gentle/best --teacher runs/mini/squares-gentle/best --every 4
+	$(BIN)/m2d-clap evaluate runs/mini/ensemble/best $(DATA) --split valid --zero-shot-where source=ESC
+
+mini-spectra: $(STAMP)
+	$(TRAIN) --out runs/mini/spectra --every 5
+	$(TRAIN) --out runs/mini/spectra-gentle --stage 1-gentle-mini --parent runs/mini/spectra/best --every 4
+
+mini-squares: $(STAMP)
+	mkdir -p runs/mini
+	$(TRAIN) --out runs/mini/squares --stage 1-squares-mini --every 5 > runs/mini/squares.log 2>&1
+	$(TRAIN) --out runs/mini/squares-gentle --stage 1-gentle-mini --parent runs/mini/squares/best --every 4 >> runs/mini/squares.log 2>&1
 
 train-captions: $(STAMP)  ## train a captioner on PARENT (the bundled checkpoint) from DATA, into runs/captions/best
 	$(BIN)/m2d-clap train $(DATA) --stage caption-mini --parent $(PARENT) --out runs/captions \

@@ -87,6 +87,10 @@ def train(
     parent: Annotated[
         Path | None, typer.Option(help="checkpoint of the stage before, for stages that have one")
     ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="checkpoint that a stage with an ensemble learns from; repeatable"),
+    ] = None,
     text_encoder_path: Annotated[
         Path | None, typer.Option(help="folder of the text encoder the captions go through")
     ] = None,
@@ -146,6 +150,9 @@ def train(
         ahead=AHEAD_OF_CUDA if fast else 1,
     )
     first = Checkpoint.load(parent) if parent is not None else None
+    teachers = [Checkpoint.load(path) for path in teacher or []]
+    if teachers and not recipe.losses.ensemble:
+        raise typer.BadParameter(f"stage {stage} learns from no --teacher")
     if first is not None:
         recipe = following(recipe, first.config)
     learning, valid = _rows(
@@ -158,6 +165,7 @@ def train(
         "without_licence": sorted(without_licence or []),
         "procedural": procedural,
         "parent": first and first.fingerprint,
+        "teachers": [each.fingerprint for each in teachers],
         "processes": distributed.world(),
         **execution.settings,
     }
@@ -174,7 +182,9 @@ def train(
                 )
             else:
                 text = text_weights(recipe.model.text, text_encoder_path)
-        trainer = Trainer(recipe, data, seed, on, first, text, execution=execution)
+        trainer = Trainer(
+            recipe, data, seed, on, first, text, execution=execution, teachers=teachers
+        )
         validation = None
         heard: Sequence[torch.Tensor] = []
         if recipe.losses.labels:

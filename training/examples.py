@@ -59,7 +59,7 @@ class Examples:
         """By term: which share of the whole batch's sounds or texts these are."""
         shares = {}
         if self.images is not None:
-            shares["loss_m2d"] = len(self.images) / self.heard
+            shares["loss_m2d"] = shares["loss_ensemble"] = len(self.images) / self.heard
         if self.lesson is not None:
             shares["loss_distil"] = len(self.lesson.ids) / self.taught
         return shares

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from m2d_clap.model.clap import Clap, Precision
 from m2d_clap.model.tokenizer import Tokens
+from m2d_clap.training.ensemble import Ensemble
 from m2d_clap.training.examples import Examples
 from m2d_clap.training.losses import caption_loss, contrastive_loss, distillation_loss
 from m2d_clap.training.m2d import M2d
@@ -25,11 +26,18 @@ class Learner(nn.Module):
     examples alone, however many parts and processes work on them.
     """
 
-    def __init__(self, stage: Stage, clap: Clap, precision: Precision = "bfloat16") -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        clap: Clap,
+        precision: Precision = "bfloat16",
+        ensemble: Ensemble | None = None,
+    ) -> None:
         super().__init__()
         self.stage = stage
         self.precision = precision
         self.clap = clap
+        self.ensemble = ensemble
         self.m2d = M2d(clap.audio, stage.predictor) if stage.losses.m2d else None
 
     @property
@@ -39,18 +47,22 @@ class Learner(nn.Module):
 
     def forward(self, examples: Examples) -> tuple[Rows, dict[str, Tensor]]:
         """Rows for `compare`, and the terms that are means over this part's own sounds or texts:
-        loss_m2d, loss_distil."""
+        loss_m2d, loss_distil, loss_ensemble."""
         rows: Rows = {}
         terms: dict[str, Tensor] = {}
-        if examples.images is not None and self.m2d is not None:
-            assert examples.mask is not None
+        if examples.images is not None:
             with self._autocast():
-                output = self.m2d(examples.images, examples.mask)
-                rows = self._rows(output.latent[:, 1:], examples)
-            terms["loss_m2d"] = output.loss
-        elif examples.images is not None:
-            with self._autocast():
-                rows = self._rows(self._seen(examples.images, examples.mask), examples)
+                if self.m2d is not None:
+                    assert examples.mask is not None
+                    output = self.m2d(examples.images, examples.mask)
+                    terms["loss_m2d"], tokens = output.loss, output.latent[:, 1:]
+                else:
+                    tokens = self._seen(examples.images, examples.mask)
+                rows = self._rows(tokens, examples)
+                if self.ensemble is not None:
+                    heard = self.clap.audio.audio_proj(tokens).float()
+                    targets = self.ensemble(examples.images)
+                    terms["loss_ensemble"] = distillation_loss(heard, targets)
         if examples.lesson is not None and examples.targets is not None:
             with self._autocast():
                 learned = self._embedded(examples.lesson)

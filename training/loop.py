@@ -1,7 +1,7 @@
 """One optimiser step after another, exactly resumable: everything follows from (seed, step)."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from m2d_clap.model.errors import ClapError
 from m2d_clap.training import distributed
 from m2d_clap.training.batches import Batches, TrainingSet
 from m2d_clap.training.data import Plan
+from m2d_clap.training.ensemble import Ensemble
 from m2d_clap.training.examples import Examples
 from m2d_clap.training.execution import USUAL, Execution, checkpoint_blocks, compile_blocks
 from m2d_clap.training.gradients import Gradients
@@ -33,7 +34,7 @@ class TrainingDivergedError(ClapError):
 class Trainer(nn.Module):
     """The learning state of a run: what learns, its optimiser, its averaged weights.
 
-    parent: the checkpoint the stage starts from, where it has one.
+    parent: the checkpoint the stage starts from, where it has one; teachers: those it learns from.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Trainer(nn.Module):
         text: Mapping[str, Tensor] | None = None,
         precision: Precision = "bfloat16",
         execution: Execution = USUAL,
+        teachers: Sequence[Checkpoint] = (),
     ) -> None:
         super().__init__()
         torch.manual_seed(seed)
@@ -54,7 +56,8 @@ class Trainer(nn.Module):
         self.stage, self.data, self.seed, self.execution = stage, data, seed, execution
         clap = initialised(Clap(stage.model))
         inherit(clap, stage, parent, text)
-        self.learner = Learner(stage, clap, precision)
+        ensemble = Ensemble(teachers, device, precision) if stage.losses.ensemble else None
+        self.learner = Learner(stage, clap, precision, ensemble)
         if self.learner.m2d is not None:
             initialised(self.learner.m2d.predictor)
         self.learner.requires_grad_(False)

@@ -36,7 +36,7 @@ def caption_loss(audio: Tensor, bank: Tensor, truth: Tensor, scale: Tensor | flo
 
 
 def distillation_loss(learned: Tensor, targets: Tensor) -> Tensor:
-    """1 − cosine of what is learned to what the teacher says, both (texts, dim), on average."""
+    """1 − cosine of what is learned to what the teacher says, both (batch, dim), on average."""
     return 1 - F.cosine_similarity(learned, targets, dim=-1).mean()
 
 

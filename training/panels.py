@@ -8,7 +8,10 @@ from typer.models import OptionInfo
 Command = TypeVar("Command", bound=Callable[..., None])
 
 TRAIN = {
-    "Recipe": ("stage", "epochs", "batch", "base_rate", "parent", "text_encoder_path", "seed"),
+    "Recipe": (
+        *("stage", "epochs", "batch", "base_rate", "parent", "teacher", "text_encoder_path"),
+        "seed",
+    ),
     "Data": ("without_licence", "procedural"),
     "Run": ("out", "every", "zero_shot_where", "cache"),
     "Machine": (

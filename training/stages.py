@@ -22,13 +22,15 @@ class Losses:
     """Weights of the terms; a term of weight 0 is not computed.
 
     m2d: prediction of masked patches. contrast: sounds against captions. labels: classes.
-    distil: texts as the stage's teacher understands them.
+    distil: texts as the stage's teacher understands them. ensemble: sounds as other checkpoints,
+    the run's teachers, hear them together.
     """
 
     m2d: float = 0.0
     contrast: float = 0.0
     labels: float = 0.0
     distil: float = 0.0
+    ensemble: float = 0.0
 
     @property
     def weights(self) -> dict[str, float]:
@@ -38,6 +40,7 @@ class Losses:
             "loss_clap": self.contrast,
             "loss_labels": self.labels,
             "loss_distil": self.distil,
+            "loss_ensemble": self.ensemble,
         }
 
 
@@ -90,7 +93,8 @@ class Stage:
     @property
     def hears(self) -> bool:
         """Whether any term needs sounds."""
-        return bool(self.losses.m2d or self.losses.contrast or self.losses.labels)
+        losses = self.losses
+        return bool(losses.m2d or losses.contrast or losses.labels or losses.ensemble)
 
     @property
     def rate(self) -> float:
@@ -247,6 +251,27 @@ STAGE_1_GENTLE_MINI = replace(
     base_rate=3e-4,
     polyak=0.995,
 )
+# Another model of the same sounds, in squares of 160 ms, errs elsewhere; of both together a last
+# stage learns from every variation what neither knows alone.
+STAGE_1_SQUARES_MINI = replace(
+    STAGE_1_MINI,
+    name="1-squares-mini",
+    model=replace(
+        STAGE_1_MINI.model,
+        name="m2d-clap-mini-squares",
+        encoder=EncoderConfig(frames=320, width=192, depth=6, heads=3),
+    ),
+    losses=Losses(m2d=1.0, contrast=1.0),
+    epochs=150,
+)
+STAGE_1_ENSEMBLE_MINI = replace(
+    STAGE_1_GENTLE_MINI,
+    name="1-ensemble-mini",
+    parent="1-gentle-mini",
+    losses=Losses(ensemble=1.0),
+    augmentation=STAGE_1_MINI.augmentation,
+    base_rate=6e-4,
+)
 STAGE_1_1_MINI = replace(
     STAGE_1_MINI,
     name="1.1-mini",
@@ -324,6 +349,7 @@ STAGES = {
     stage.name: stage
     for stage in (
         *(STAGE_1, STAGE_1_1, STAGE_2, STAGE_2_1),
-        *(STAGE_1_MINI, STAGE_1_GENTLE_MINI, STAGE_1_1_MINI, STAGE_2_MINI, STAGE_2_1_MINI),
+        *(STAGE_1_MINI, STAGE_1_GENTLE_MINI, STAGE_1_SQUARES_MINI, STAGE_1_ENSEMBLE_MINI),
+        *(STAGE_1_1_MINI, STAGE_2_MINI, STAGE_2_1_MINI),
     )
 }
