@@ -132,6 +132,8 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     if stage in CAPTION_STAGES:
+        if teacher:
+            raise typer.BadParameter(f"stage {stage} learns from no --teacher")
         speaking = _changed(CAPTION_STAGES[stage], epochs, batch, base_rate)
         _captions(
             speaking, manifest, out, parent, seed, without_licence or [], procedural, every,
