@@ -39,8 +39,9 @@ test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt whe
 test-api: $(STAMP)  ## ask a running server thousands of generated requests (schemathesis)
 	M2D_TEST_API=whole $(BIN)/pytest -q -s tests/test_schemathesis.py
 
-test-kill: $(STAMP)  ## end the server's processes 20 times each, during uploads
-	$(BIN)/pytest -q -m kill tests/test_operations.py
+test-kill: $(STAMP)  ## end the server's processes 20 times each, writers of an index at 200 moments
+	$(BIN)/pytest -q -m kill tests/test_operations.py tests/test_index_kills.py \
+	  tests/test_live_service.py
 
 test-container: $(STAMP)  ## build the image and run what docker/README.md says, without a Docker engine (root)
 	docker/verify/verify

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from m2d_clap.index.build import Progress, Report, build_index
+    from m2d_clap.index.clips import Clip
     from m2d_clap.index.filters import Filter, FilterError
-    from m2d_clap.index.store import Clip, Hit, Index, Place
+    from m2d_clap.index.store import Hit, Index, Place
 
 __all__ = [
     "Clip",
@@ -26,7 +27,8 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("Progress", "Report", "build_index"), "build"),
     **dict.fromkeys(("Filter", "FilterError"), "filters"),
-    **dict.fromkeys(("Clip", "Hit", "Index", "Place"), "store"),
+    **dict.fromkeys(("Hit", "Index", "Place"), "store"),
+    "Clip": "clips",
 }
 
 

@@ -1,7 +1,7 @@
 """A copy of an index that can be taken while it is served, and the way back.
 
-The catalogue is copied by SQLite's backup, the other files, which never change once they are
-written, by hard links where both lie on one disk. `backup.json` holds the sha-256 of each.
+The catalogue is copied by SQLite's backup, the generation that is served and the uploads, which
+never change once they are written, by hard links where both lie on one disk. `backup.json` holds the sha-256 of each.
 """
 
 import contextlib
@@ -15,9 +15,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from m2d_clap.index.catalogue import CATALOGUE_FILE
+from m2d_clap.index.base import INDEX_FILE
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.store import INDEX_FILE, Index
+from m2d_clap.index.generation import current
+from m2d_clap.index.store import Index
 from m2d_clap.index.swap import put_in_place
 
 BACKUP_FILE = "backup.json"
@@ -91,24 +93,33 @@ def restore(backup: Path, to: Path, replace: bool = False) -> Path | None:
 
 
 def _copy(folder: Path, part: Path) -> None:
+    """Raises FileNotFoundError where the index was replaced, or an upload deleted, meanwhile."""
     facts = (folder / INDEX_FILE).read_bytes()
-    for name in _files(folder):
-        if name in (INDEX_FILE, CATALOGUE_FILE):
-            continue
-        (part / name).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(folder / name, part / name)
-        except FileNotFoundError:
-            continue  # of a generation that has just been replaced
-        except OSError:  # another disk, or one that knows no links
-            shutil.copy2(folder / name, part / name)
-    (part / INDEX_FILE).write_bytes(facts)
+    served = current(folder)
     uri = f"{(folder / CATALOGUE_FILE).resolve().as_uri()}?mode=ro"
     with (
         closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as live,
         closing(sqlite3.connect(part / CATALOGUE_FILE)) as copy,
     ):
         live.backup(copy)
+    with Catalogue.reading(part / CATALOGUE_FILE) as catalogue:
+        sounds = [upload.stored for upload in catalogue.changes.uploads().values()]
+    names = [name for name in (served.get("generation"), served.get("vectors")) if name]
+    own = [file for name in names for file in (folder / name, *(folder / name).rglob("*"))]
+    for file in (*own, *(folder / sound for sound in sounds)):
+        if file.is_dir():
+            continue
+        copied = part / file.relative_to(folder)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(file, copied)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another disk, or one that knows no links
+            shutil.copy2(file, copied)
+    if (folder / INDEX_FILE).read_bytes() != facts:
+        raise FileNotFoundError(folder / INDEX_FILE)
+    (part / INDEX_FILE).write_bytes(facts)
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ from m2d_clap.index.decoders import Decoders
 from m2d_clap.index.embed import Batch, encoded, write
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
+from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import Broken, Heard, Here, Piece, Reader, Source, Whole
 from m2d_clap.index.sidecars import read_sidecars
@@ -87,6 +88,7 @@ def build_index(
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
+    wish: Wish | None = None,
     captioning: Captioning | None = None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
@@ -108,7 +110,8 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             catalogue.claim(origin, out)
-            return _build(origin, out, catalogue, clap, progress, batch_seconds, captioning)
+            given = (origin, out, catalogue, clap, progress, batch_seconds, wish, captioning)
+            return _build(*given)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -122,6 +125,7 @@ def _build(
     clap: Clap,
     progress: Callable[[Progress], None],
     batch_seconds: float,
+    wish: Wish | None,
     captioning: Captioning | None,
 ) -> Report:
     began = time.perf_counter()
@@ -143,12 +147,13 @@ def _build(
     tally.done = len(files) - len(todo)
     progress(Progress(tally.done, len(files), 0.0, 0.0 if todo else 1.0))
     rate = clap.config.front_end.sample_rate
+    done = catalogue.complete() | catalogue.changes.deleted()
     busy = Busy(_THREADS)
     with ExitStack() as ending:
         source: Source = Here(busy)
         if size >= _WORTH_PROCESSES:
             source = ending.enter_context(closing(Decoders(busy)))
-        reader = Reader(origin.library, rate, catalogue.complete(), catalogue.begun(), source)
+        reader = Reader(origin.library, rate, done, catalogue.begun(), source)
         cut = _batches(reader, todo, batch_seconds)
         for batch, vectors in ending.enter_context(closing(encoded(cut, clap, busy))):
             with busy.at("write"):
@@ -169,7 +174,7 @@ def _build(
     captioned = 0
     if captioning is not None:
         captioned = caption_clips(catalogue.captions, origin.library, clap, captioning)
-    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin)
+    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin, wish)
     return Report(
         clips=clips,
         windows=rows,

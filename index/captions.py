@@ -40,14 +40,14 @@ class Captions:
 
     def of(self, clip: str) -> dict[str, str]:
         """What a clip's metadata say of it: its caption, or nothing."""
-        if not self._there():
+        if not self.there():
             return {}
         found = self._db.execute("SELECT caption FROM captions WHERE clip = ?", (clip,)).fetchone()
         return {} if found is None else {"caption": found[0]}
 
     def forget_gone(self) -> None:
         """Inside the transaction of the caller: the captions of clips that are gone."""
-        if self._there():
+        if self.there():
             self._db.execute("DELETE FROM captions WHERE clip NOT IN (SELECT id FROM clips)")
 
     def missing(self, captioner: str) -> list[tuple[str, str]]:
@@ -68,7 +68,8 @@ class Captions:
                 "INSERT OR REPLACE INTO captions VALUES (?, ?, ?)", (clip, captioner, caption)
             )
 
-    def _there(self) -> bool:
+    def there(self) -> bool:
+        """Whether captions were ever asked for."""
         found = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'captions'"
         return self._db.execute(found).fetchone() is not None
 

@@ -9,30 +9,24 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from m2d_clap.index.captions import Captions
-from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.facts import TECHNICAL, Facts
+from m2d_clap.index.changes import Changes, described
+from m2d_clap.index.clips import Clip
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
+from m2d_clap.index.facts import Facts
+from m2d_clap.index.lock import held
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.schema import APPLICATION, FORMAT, migrate
+from m2d_clap.index.schema import APPLICATION, FORMAT, migrate, stand_in
 from m2d_clap.index.walk import INDEX_MARK, File
+from m2d_clap.index.windows import Embedded
 
 CATALOGUE_FILE = INDEX_MARK
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """A window's place in its sound, in seconds, and its unit vector (dim,) float32."""
-
-    start: float
-    end: float
-    vector: NDArray[np.float32]
+LOCK_FILE = "writing.lock"
 
 
 class Catalogue:
@@ -40,19 +34,22 @@ class Catalogue:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self.changes = Changes(db)
 
     @classmethod
     @contextmanager
-    def open(cls, file: Path) -> Iterator["Catalogue"]:
+    def open(cls, file: Path, patience: float = 1.0) -> Iterator["Catalogue"]:
         """Opens or makes a catalogue, or makes an older release's into one of this; no one else can
-        open it meanwhile.
+        open it to write meanwhile.
 
         Raises LibraryIndexError, inside the `with` too, where the file is damaged, is something
         else, cannot be written, or is in use.
         """
         try:
-            with closing(sqlite3.connect(file, timeout=1.0)) as db:
-                db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            with (
+                held(file.with_name(LOCK_FILE), patience),
+                closing(sqlite3.connect(file, timeout=patience)) as db,
+            ):
                 tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
                 mark = db.execute("PRAGMA application_id").fetchone()[0]
                 if tables and mark != APPLICATION:
@@ -65,6 +62,18 @@ class Catalogue:
                         "one: upgrade m2d-clap, or choose another --out"
                     )
                 migrate(db)
+                yield cls(db)
+        except sqlite3.DatabaseError as error:
+            raise _explained(file, error) from error
+
+    @classmethod
+    @contextmanager
+    def reading(cls, file: Path) -> Iterator["Catalogue"]:
+        """As it is now, whoever writes to it meanwhile. Raises LibraryIndexError as `open` does."""
+        try:
+            with closing(_read_only(file)) as db:
+                stand_in(db)
+                db.execute("BEGIN")
                 yield cls(db)
         except sqlite3.DatabaseError as error:
             raise _explained(file, error) from error
@@ -88,8 +97,8 @@ class Catalogue:
     def known(self, file: File) -> bool:
         """Whether this path was seen with this size and time, and its sound is embedded."""
         row = self._db.execute(
-            "SELECT 1 FROM files JOIN clips ON clip = id "
-            "WHERE path = ? AND size = ? AND mtime_ns = ?",
+            "SELECT 1 FROM files WHERE path = ? AND size = ? AND mtime_ns = ? AND "
+            "(clip IN (SELECT id FROM clips) OR clip IN (SELECT clip FROM deleted))",
             (file.path, file.size, file.mtime_ns),
         ).fetchone()
         return row is not None
@@ -156,8 +165,14 @@ class Catalogue:
         with self._db:
             self._db.executemany("DELETE FROM files WHERE path = ?", gone)
             self._db.executemany("DELETE FROM broken WHERE path = ?", mended)
-            self._db.execute("DELETE FROM clips WHERE id NOT IN (SELECT clip FROM files)")
-            self._db.execute("DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips)")
+            self._db.execute(
+                "DELETE FROM clips WHERE id NOT IN (SELECT clip FROM files) "
+                "AND id NOT IN (SELECT clip FROM uploads)"
+            )
+            self._db.execute(
+                "DELETE FROM files WHERE clip NOT IN (SELECT id FROM clips) "
+                "AND clip NOT IN (SELECT clip FROM deleted)"
+            )
             self._db.execute("DELETE FROM windows WHERE clip NOT IN (SELECT id FROM clips)")
             self._db.execute("DELETE FROM facts WHERE clip NOT IN (SELECT id FROM clips)")
             self.captions.forget_gone()
@@ -172,11 +187,6 @@ class Catalogue:
         """The clip of every file."""
         return dict(self._db.execute("SELECT path, clip FROM files"))
 
-    def files(self, clip: str) -> tuple[str, ...]:
-        """The paths of a clip."""
-        found = self._db.execute("SELECT path FROM files WHERE clip = ? ORDER BY path", (clip,))
-        return tuple(path for (path,) in found)
-
     def stamps(self) -> list[tuple[str, int, int, str]]:
         """(path, size, mtime_ns, clip) of every file."""
         return self._db.execute(
@@ -186,7 +196,8 @@ class Catalogue:
     def undescribed(self) -> set[str]:
         """Paths of sounds that an older release embedded: their facts have never been read."""
         found = self._db.execute(
-            "SELECT path FROM files WHERE clip NOT IN (SELECT clip FROM facts)"
+            "SELECT path FROM files WHERE clip NOT IN (SELECT clip FROM facts) "
+            "AND clip NOT IN (SELECT clip FROM deleted)"
         )
         return {path for (path,) in found}
 
@@ -204,30 +215,16 @@ class Catalogue:
                 [(path, said) for path, said in new.items() if old.get(path) != said],
             )
 
-    def metadata(self, clip: str) -> dict[str, Any]:
-        """What is known of a clip: its sha-256, what its bytes and tags say, and, before the tags,
-        what is said beside its files; of several files the first by path is right. Its caption,
-        where one was made, is what nobody else told."""
-        known: dict[str, Any] = {}
-        beside = self._db.execute(
-            "SELECT json FROM files JOIN sidecars USING (path) WHERE clip = ? ORDER BY path DESC",
-            (clip,),
-        )
-        for (said,) in beside:
-            known |= json.loads(said)
-        of_file = self._db.execute("SELECT sha256, json FROM facts WHERE clip = ?", (clip,))
-        for sha256, told in of_file:
-            facts = {"sha256": sha256, **json.loads(told)}
-            known = {**facts, **known, **{n: facts[n] for n in TECHNICAL if n in facts}}
-        return {**self.captions.of(clip), **known}
-
-    def clips(self) -> list[tuple[str, float, tuple[str, ...]]]:
-        """(id, seconds, paths), ordered by first path."""
+    def clips(self) -> Iterator[Clip]:
+        """Every sound embedded to its end, uploads too, by first path."""
         paths: dict[str, list[str]] = {}
         for path, clip in self._db.execute("SELECT path, clip FROM files ORDER BY path"):
             paths.setdefault(clip, []).append(path)
         seconds = dict(self._db.execute("SELECT id, seconds FROM clips"))
-        return [(c, seconds[c], tuple(files)) for c, files in paths.items() if c in seconds]
+        first = {clip: upload.path for clip, upload in self.changes.uploads().items()}
+        first |= {clip: files[0] for clip, files in paths.items()}
+        for clip in sorted(first.keys() & seconds.keys(), key=first.__getitem__):
+            yield described(self._db, clip, seconds[clip], paths.get(clip, ()))
 
     def count(self) -> tuple[int, int]:
         """How many clips there are, and how many windows of them."""
@@ -260,17 +257,6 @@ class Catalogue:
         with self._db:
             return self._db.execute(statement, values).rowcount
 
-    def has(self, table: str) -> bool:
-        """Whether there is such a table."""
-        found = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
-        return self._db.execute(found, (table,)).fetchone() is not None
-
-    def uploads(self) -> int:
-        """How many sounds came by the service, and are in no file of the library."""
-        if not self.has("uploads"):
-            return 0
-        return int(self._db.execute("SELECT count(*) FROM uploads").fetchone()[0])
-
     def integrity(self) -> str | None:
         """What SQLite finds wrong with its file."""
         found = str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
@@ -291,10 +277,23 @@ class Catalogue:
         return [Embedded(s, e, np.frombuffer(v, "<f4").astype(np.float32)) for s, e, v in rows]
 
 
+def _read_only(file: Path) -> sqlite3.Connection:
+    """Where nothing can be written, not even beside the file, it is read as it lies: then no one
+    here writes to it either."""
+    place = file.resolve().as_uri()
+    db = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=1.0)
+    try:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        db.close()
+        db = sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True)
+    return db
+
+
 def _explained(file: Path, error: sqlite3.DatabaseError) -> Exception:
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LibraryIndexError(
+        return IndexBusyError(
             f"another `m2d-clap index` is at work on {file.parent}: let it end, or stop it"
         )
     kinds = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")

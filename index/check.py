@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue, Embedded
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.check_uploads import of_uploads, sound
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.finding import Finding
 from m2d_clap.index.generation import write_generation
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import ID_LENGTH
@@ -17,18 +19,7 @@ from m2d_clap.index.store import Index
 from m2d_clap.model.checkpoint import describe
 from m2d_clap.model.errors import CheckpointError
 
-_UNIT = 1e-3  # how far from 1 the length of a stored vector may be
 _EQUAL = 2e-2  # a kind of index that keeps 8 bits a number is this exact
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be. done: what the check did about it, None where it
-    is left; then `advice` says what to do."""
-
-    what: str
-    done: str | None = None
-    advice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +70,7 @@ def check_index(
         findings += _rows(catalogue)
         changed, of_files = _files(catalogue, library, progress)
         findings += of_files
+        findings += of_uploads(catalogue, out)
         findings += _generation(catalogue, out, origin)
         clips, windows = catalogue.count()
         files, begun = len(catalogue.paths()), len(catalogue.begun())
@@ -103,12 +95,11 @@ def _model(origin: Origin) -> Iterator[Finding]:
 
 
 def _rows(catalogue: Catalogue) -> Iterator[Finding]:
-    """Rows that belong to nothing, and sounds whose windows are not all there."""
-    kept, gone = "", ""
-    if catalogue.has("uploads"):  # sounds that came by the service, in no file of the library
-        kept = " AND id NOT IN (SELECT clip FROM uploads)"
-    if catalogue.has("deleted"):
-        gone = " AND clip NOT IN (SELECT clip FROM deleted)"
+    """Rows that belong to nothing, and sounds whose windows are not all there. Uploads, which no
+    file of the library holds, stay as they are: nothing could embed them again."""
+    kept = " AND id NOT IN (SELECT clip FROM uploads)"
+    gone = " AND clip NOT IN (SELECT clip FROM deleted)"
+    spared = " AND clip NOT IN (SELECT clip FROM uploads)"
     holes = (
         "SELECT clip FROM windows GROUP BY clip "
         "HAVING min(position) <> 0 OR max(position) + 1 <> count(*)"
@@ -116,10 +107,14 @@ def _rows(catalogue: Catalogue) -> Iterator[Finding]:
     paths = "SELECT path FROM files UNION SELECT path FROM broken"
     again = "forgotten: the next `m2d-clap index` embeds them"
     rules: tuple[tuple[str, str, str], ...] = (
-        ("windows of sounds with gaps", f"DELETE FROM windows WHERE clip IN ({holes})", again),
+        (
+            "windows of sounds with gaps",
+            f"DELETE FROM windows WHERE clip IN ({holes}){spared}",
+            again,
+        ),
         (
             "sounds without windows",
-            "DELETE FROM clips WHERE id NOT IN (SELECT clip FROM windows)",
+            f"DELETE FROM clips WHERE id NOT IN (SELECT clip FROM windows){kept}",
             again,
         ),
         (
@@ -143,7 +138,7 @@ def _rows(catalogue: Catalogue) -> Iterator[Finding]:
             "forgotten",
         ),
     )
-    if catalogue.has("captions"):
+    if catalogue.captions.there():
         lost = "DELETE FROM captions WHERE clip NOT IN (SELECT id FROM clips)"
         rules = (*rules, ("captions of sounds that are not there", lost, "forgotten"))
     for what, statement, done in rules:
@@ -156,11 +151,12 @@ def _rows(catalogue: Catalogue) -> Iterator[Finding]:
 def _vectors(catalogue: Catalogue) -> Iterator[Finding]:
     """Vectors that are no unit vectors, or of another length than most."""
     bad, dims = [], {}
-    for clip, _, _ in catalogue.clips():
+    uploads = catalogue.changes.uploads()
+    for clip in sorted(catalogue.complete() - uploads.keys()):
         if not (embedded := catalogue.windows(clip)):
             continue  # found by its rows
         dims[clip] = {len(window.vector) for window in embedded}
-        if not all(_sound(window) for window in embedded):
+        if not all(sound(window) for window in embedded):
             bad.append(clip)
     sizes = [size for found in dims.values() for size in found]
     usual = max(set(sizes), key=sizes.count, default=0)
@@ -171,12 +167,6 @@ def _vectors(catalogue: Catalogue) -> Iterator[Finding]:
     if bad:
         yield Finding(f"{len(bad)} sounds with damaged vectors", "forgotten")
         yield _again()
-
-
-def _sound(window: Embedded) -> bool:
-    """Whether a window's vector is a unit vector, and its end behind its start."""
-    length = float(np.linalg.norm(window.vector.astype(np.float64)))
-    return abs(length - 1) < _UNIT and 0 <= window.start < window.end
 
 
 def _files(
@@ -217,7 +207,7 @@ def _generation(catalogue: Catalogue, out: Path, origin: Origin) -> Iterator[Fin
     if why is None:
         return
     first = next(iter(catalogue.clips()), None)
-    dim = len(catalogue.windows(first[0])[0].vector) if first else _dim(out)
+    dim = len(catalogue.windows(first.id)[0].vector) if first else _dim(out)
     if dim is None:
         yield Finding(f"the searchable files: {why}", None, "index the library again")
         return
@@ -242,19 +232,18 @@ def _difference(catalogue: Catalogue, out: Path, origin: Origin) -> str | None:
     clips, windows = catalogue.count()
     if (len(index), index.windows) != (clips, windows):
         return f"{len(index)} clips in {index.windows} windows, not {clips} in {windows}"
-    order = np.argsort(owners := index.owners(range(windows)), kind="stable")
-    spans = np.searchsorted(owners[order], np.arange(clips + 1))
-    for number, clip in enumerate(index.clips):
-        rows = order[spans[number] : spans[number + 1]]
-        there = catalogue.windows(clip.id)
+    for clip, known in zip(index.clips, catalogue.clips(), strict=True):
+        if clip.id != known.id:
+            return f"{clip.path} is where {known.path} should be"
+        there, rows = catalogue.windows(clip.id), index.rows_of(clip)
         if len(there) != len(rows):
             return f"{clip.path} has {len(rows)} windows, not {len(there)}"
-        known = np.stack([window.vector for window in there])
-        if np.abs(index.rows(rows.tolist()) - known).max() > _EQUAL:
+        vectors = np.stack([window.vector for window in there])
+        if np.abs(index.rows(rows) - vectors).max() > _EQUAL:
             return f"the vectors of {clip.path} are others"
-        if tuple(sorted(clip.paths)) != tuple(sorted(catalogue.files(clip.id))):
+        if (clip.paths, clip.stored) != (known.paths, known.stored):
             return f"{clip.path} lies elsewhere"
-        if dict(clip.metadata) != catalogue.metadata(clip.id):
+        if clip.metadata != known.metadata:
             return f"the metadata of {clip.path} is another"
     return None
 

@@ -3,14 +3,14 @@
 import fnmatch
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m2d_clap.index.clips import Clips
 from m2d_clap.index.filters import METADATA, All, AnyOf, Compare, Filter, Not, OneOf, Value
 
 Mask = NDArray[np.bool_]
@@ -39,23 +39,10 @@ _OF_PATHS: Mapping[str, Callable[[str], str]] = MappingProxyType(
 )
 
 
-class Described(Protocol):
-    """What a filter can ask of a clip."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def paths(self) -> tuple[str, ...]: ...
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
-
-
 class Columns:
     """The fields of every clip, side by side; each is made when first asked for."""
 
-    def __init__(self, clips: Sequence[Described]) -> None:
+    def __init__(self, clips: Clips) -> None:
         self._clips = clips
         self._fields: dict[str, list[str]] = {}
 
@@ -77,41 +64,32 @@ class Columns:
             case Compare(field, "!=", value):
                 return ~self._one_of(field, frozenset([value]))
             case Compare("seconds", sign, value):
-                mask: Mask = _ORDERS[sign](self._seconds, value)
+                mask: Mask = _ORDERS[sign](self._clips.seconds, value)
                 return mask
             case Compare(field, sign, value):
                 return self._where(field, _test(sign, value))
 
-    @cached_property
-    def _seconds(self) -> NDArray[np.float64]:
-        return np.array([clip.seconds for clip in self._clips], np.float64)
-
-    @cached_property
-    def _owners(self) -> NDArray[np.int64]:
-        """(files,): the clip that each file holds."""
-        return np.repeat(np.arange(len(self._clips)), [len(clip.paths) for clip in self._clips])
-
     def _one_of(self, field: str, values: frozenset[Value]) -> Mask:
         if field == "seconds":
-            return np.isin(self._seconds, np.array([*values], np.float64))
+            return np.isin(self._clips.seconds, np.array([*values], np.float64))
         return self._where(field, lambda value: _comparable(value) and value in values)
 
     def _where(self, field: str, test: Callable[[Any], bool]) -> Mask:
-        if field.startswith(METADATA):
-            key = field.removeprefix(METADATA)
-            found = (key in clip.metadata and test(clip.metadata[key]) for clip in self._clips)
-            return np.fromiter(found, np.bool_, len(self._clips))
+        count = len(self._clips)
         if field == "id":
-            return np.fromiter((test(c.id) for c in self._clips), np.bool_, len(self._clips))
-        mask = np.zeros(len(self._clips), np.bool_)
-        values = self._of_files(field)
-        mask[self._owners[np.fromiter(map(test, values), np.bool_, len(values))]] = True
+            return np.fromiter(map(test, self._clips.ids), np.bool_, count)
+        mask = np.zeros(count, np.bool_)
+        if field.startswith(METADATA):
+            values = self._clips.metadata(field.removeprefix(METADATA))
+            mask[[number for number, value in values if test(value)]] = True
+            return mask
+        of_files = self._of_files(field)
+        mask[self._clips.owners[np.fromiter(map(test, of_files), np.bool_, len(of_files))]] = True
         return mask
 
     def _of_files(self, field: str) -> list[str]:
         if field not in self._fields:
-            of = _OF_PATHS[field]
-            self._fields[field] = [of(path) for clip in self._clips for path in clip.paths]
+            self._fields[field] = [*map(_OF_PATHS[field], self._clips.paths)]
         return self._fields[field]
 
 

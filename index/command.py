@@ -1,7 +1,9 @@
 """The command about libraries: `index`."""
 
 import json
+import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -16,6 +18,9 @@ from m2d_clap.index import build, library_command
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.captions import Captioning
 from m2d_clap.index.check import Checked, check_index
+from m2d_clap.index.kinds import Asked, Wish
+from m2d_clap.index.report import Measured, measured
+from m2d_clap.index.store import Index
 from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
@@ -38,6 +43,16 @@ def index(
     captions: Annotated[
         bool, typer.Option("--captions", help="also caption every sound (metadata.caption)")
     ] = False,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="auto | flat | ivf-sq8 | hnsw | pq; default: as before, at first auto"),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="what its search may take, as 500M or 4G; default: half")
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="index nothing: measure the kinds on what is there")
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="embed nothing: verify the index, mend what can be derived"),
@@ -54,24 +69,21 @@ def index(
         return
     if precision not in get_args(Precision):
         raise typer.BadParameter("--precision is float32 or bfloat16")
+    wish = _wish(kind, memory)
+    if report:
+        _print_kinds(measured(Index.open(out), wish or Wish()), as_json)
+        return
     try:
-        report = _index(
-            library,
-            out,
-            checkpoint or bundled(),
-            batch_seconds,
-            cast(Precision, precision),
-            anew,
-            captions,
-        )
+        asked = (library, out, checkpoint or bundled(), batch_seconds)
+        done = _index(*asked, cast(Precision, precision), wish, anew, captions)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        skipped = [{"path": path, "reason": reason} for path, reason in report.skipped]
-        typer.echo(json.dumps(vars(report) | {"skipped": skipped}))
+        skipped = [{"path": path, "reason": reason} for path, reason in done.skipped]
+        typer.echo(json.dumps(vars(done) | {"skipped": skipped}))
     else:
-        _print(report, library, out)
+        _print(done, library, out)
 
 
 def _index(
@@ -80,6 +92,7 @@ def _index(
     checkpoint: Path,
     batch_seconds: float,
     precision: Precision,
+    wish: Wish | None,
     anew: bool,
     captions: bool,
 ) -> build.Report:
@@ -107,13 +120,13 @@ def _index(
 
         if captioner is not None and model.captioner is not None:
             captioning = Captioning(captioner, model.captioner.fingerprint, show_captions)
-        given = (library, out, checkpoint, model.fingerprint, clap, show, batch_seconds, captioning)
+        given = (library, out, checkpoint, model.fingerprint, clap, show, batch_seconds, wish)
         if not anew:
-            return build.build_index(*given)
-        report, before = build_anew(*given)
+            return build.build_index(*given, captioning)
+        done, before = build_anew(*given, captioning)
     if before is not None:
         typer.echo(f"the index before is kept as {before}", err=True)
-    return report
+    return done
 
 
 def _check(library: Path, out: Path, as_json: bool) -> None:
@@ -139,6 +152,33 @@ def _print_check(found: Checked, out: Path) -> None:
         f"{found.seconds:.1f} s; {found.changed} files changed since, {found.begun} sounds half "
         f"embedded: {state}"
     )
+
+
+def _wish(kind: str | None, memory: str | None) -> Wish | None:
+    """None where nothing is asked for: what was asked for before goes on."""
+    if kind is None and memory is None:
+        return None
+    if kind is not None and kind not in get_args(Asked):
+        raise typer.BadParameter(f"--kind is one of {', '.join(get_args(Asked))}")
+    given = None
+    if memory is not None:
+        size = re.fullmatch(r"(\d+)([KMGT]?)B?", memory.upper())
+        if size is None:
+            raise typer.BadParameter("--memory is a number of bytes, as 500M or 4G")
+        given = int(size[1]) * 1024 ** " KMGT".index(size[2] or " ")
+    return Wish(cast(Asked, kind or "auto"), given)
+
+
+def _print_kinds(found: Sequence[Measured], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"kinds": [vars(each) for each in found]}))
+        return
+    table = Table("kind", "recall@10", "bytes a vector", "p50 in ms", "built in s")
+    for each in found:
+        built = "served now" if each.seconds is None else f"{each.seconds:.1f}"
+        figures = f"{each.recall:.4f}", str(each.bytes), f"{1000 * each.p50:.2f}"
+        table.add_row(each.kind, *figures, built)
+    Console().print(table)
 
 
 def _print(report: build.Report, library: Path, out: Path) -> None:

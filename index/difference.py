@@ -32,7 +32,7 @@ def difference(folder: Path, library: Path | None = None, fingerprint: str = "")
     file = folder / CATALOGUE_FILE
     if not file.is_file():
         raise LibraryIndexError(f"{folder} holds no index")
-    with Catalogue.open(file) as catalogue:
+    with Catalogue.reading(file) as catalogue:
         origin = catalogue.origin()
         if origin is None:
             raise LibraryIndexError(f"{folder} holds no finished index")

@@ -7,7 +7,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from m2d_clap.index.store import Clip, Index
+from m2d_clap.index.clips import Clip
+from m2d_clap.index.store import Index
 
 AT_LEAST = 0.98
 _BLOCK = 1024

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from m2d_clap.index.ahead import ahead
 from m2d_clap.index.busy import Busy
-from m2d_clap.index.catalogue import Catalogue, Embedded
+from m2d_clap.index.catalogue import Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
-from m2d_clap.index.windows import Window
+from m2d_clap.index.windows import Embedded, Window
 from m2d_clap.model import Clap, Waveform
 
 

@@ -5,3 +5,7 @@ from m2d_clap.model.errors import ClapError
 
 class LibraryIndexError(ClapError):
     """An index that is missing, damaged, or made with another checkpoint."""
+
+
+class IndexBusyError(LibraryIndexError):
+    """Something else is writing to the index just now."""

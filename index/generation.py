@@ -1,72 +1,262 @@
-"""A new generation of the index: built aside, switched to in one rename."""
+"""A new generation of the index: a folder built aside, renamed into place, switched to in one rename.
+
+    index.json            which generation counts, and what it was made from and with
+    generation-7/         clips and rows as columns, vectors.faiss, exact.f16 (see `kinds`)
+    catalogue.sqlite      the truth, from which generations are made
+    sounds/               uploads, named by their content
+
+Who has opened a generation keeps it, though its folder be removed: its files are mapped.
+"""
 
 import json
 import os
+import shutil
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
+from m2d_clap.index import kinds
+from m2d_clap.index.base import (
+    EXACT_FILE,
+    FORMAT_VERSION,
+    INDEX_FILE,
+    VECTORS_FILE,
+    number_of,
+)
 from m2d_clap.index.calibration import Calibration, drawn, of_sounds
 from m2d_clap.index.catalogue import Catalogue
+from m2d_clap.index.changes import STORED
+from m2d_clap.index.clips import Clip, Clips
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.kinds import Kind, Rows, Tuning, Wish
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.store import FORMAT_VERSION, INDEX_FILE
+from m2d_clap.index.recall import tuned
+from m2d_clap.index.texts import load, save
+from m2d_clap.index.windows import Embedded
+
+
+class Contents(Protocol):
+    """What a generation is made of. rows: about how many windows; seq: its last change; clips: by
+    first path."""
+
+    rows: int
+    seq: int
+
+    def clips(self) -> Iterator[Clip]: ...
+    def windows(self, clip: str) -> list[Embedded]: ...
+
+
+class OfCatalogue:
+    """Everything that a catalogue holds."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self.rows = catalogue.count()[1]
+        self.seq = catalogue.changes.last()
+
+    def clips(self) -> Iterator[Clip]:
+        return self._catalogue.clips()
+
+    def windows(self, clip: str) -> list[Embedded]:
+        return self._catalogue.windows(clip)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A generation that is written and not switched to. place: where it lies, under a name of its
+    own; facts: for index.json."""
+
+    place: Path
+    facts: dict[str, Any]
+    clips: int
+    rows: int
 
 
 def write_generation(
-    folder: Path, catalogue: Catalogue, dim: int, origin: Origin
+    folder: Path, catalogue: Catalogue, dim: int, origin: Origin, wish: Wish | None = None
 ) -> tuple[int, int]:
-    """Writes every embedded clip as vectors and index.json; returns how many clips and rows.
+    """Makes a generation of every embedded clip and switches to it; returns how many clips and rows.
 
-    The generation before stays, for a reader that has just read its index.json; older ones go.
+    wish: None is what was asked for before. The caller holds the catalogue, open to be written.
+    Raises LibraryIndexError where the folder cannot be written.
     """
-    vectors = faiss.IndexFlatIP(dim)
-    clips: list[dict[str, Any]] = []
-    rows: list[tuple[int, float, float]] = []
-    for number, (clip, seconds, paths) in enumerate(catalogue.clips()):
-        embedded = catalogue.windows(clip)
-        vectors.add(np.stack([e.vector for e in embedded]))
-        rows.extend((number, e.start, e.end) for e in embedded)
-        known = {"id": clip, "seconds": seconds, "paths": paths}
-        clips.append({**known, "metadata": catalogue.metadata(clip)})
-    number = 1 + max((int(f.stem.split("-")[1]) for f in folder.glob("vectors-*.faiss")), default=0)
-    name, before = f"vectors-{number}.faiss", _current(folder)
-    facts = {key: str(value) for key, value in vars(origin).items()}
-    whole = {"format_version": FORMAT_VERSION, **facts, "vectors": name}
-    whole |= {"clips": clips, "rows": rows}
-    if (calibration := _calibrate(vectors, rows)) is not None:
-        whole["calibration"] = vars(calibration)
-    aside = folder / f"{INDEX_FILE}.part"
+    made = make(folder, OfCatalogue(catalogue), dim, origin, wish)
+    switch(folder, made, catalogue)
+    return made.clips, made.rows
+
+
+def make(
+    folder: Path, contents: Contents, dim: int, origin: Origin, wish: Wish | None = None
+) -> Made:
+    """Writes a generation aside. Nobody need stop writing to the catalogue meanwhile."""
+    before = current(folder)
+    wish = wish or (Wish(**before["wish"]) if before.get("wish") else Wish())
+    kind = wish.choose(contents.rows, dim) if contents.rows > 1 else "flat"
+    place = folder / f"making-{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        faiss.write_index(vectors, str(folder / name))
+        place.mkdir()
+        try:
+            owners = _write_rows(place, contents, dim, kind)
+            exact = _exact(place, dim)
+            tuning = _write_vectors(folder, place, exact, kind, before)
+            calibration = _calibrate(exact, owners)
+            if kind == "flat":
+                (place / EXACT_FILE).unlink()
+            _to_disk(place)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
     except RuntimeError as error:
-        raise LibraryIndexError(f"{folder / name} cannot be written: {error}") from error
-    aside.write_text(json.dumps(whole))
-    _to_disk(folder / name)
+        raise LibraryIndexError(f"{place} cannot be written: {error}") from error
+    facts: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    facts |= {key: str(value) for key, value in vars(origin).items()}
+    facts |= {"seq": contents.seq, "dim": dim, "wish": vars(wish), "tuning": vars(tuning)}
+    if calibration is not None:
+        facts["calibration"] = vars(calibration)
+    clips = int(owners[-1]) + 1 if len(owners) else 0
+    return Made(place, facts, clips, len(owners))
+
+
+def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
+    """What was made becomes what counts, at once and for good; the one before stays for a reader
+    that has just read its name, older ones go. The catalogue is open to be written."""
+    before = current(folder)
+    numbers = [number_of(f.name) for f in (*folder.glob("generation-*"), *folder.glob("vectors-*"))]
+    name = f"generation-{1 + max(numbers, default=0)}"
+    made.place.rename(folder / name)
+    _to_disk(folder)
+    aside = folder / f"{INDEX_FILE}.part"
+    aside.write_text(json.dumps(made.facts | {"generation": name}))
     _to_disk(aside)
     aside.replace(folder / INDEX_FILE)
     _to_disk(folder)
-    for old in folder.glob("vectors-*.faiss"):
-        if old.name not in (name, before):
-            old.unlink()
-    return len(clips), len(rows)
+    catalogue.changes.forget(int(before.get("seq", 0)))
+    _tidy(folder, {name, before.get("generation"), before.get("vectors")})
+    known = {upload.stored for upload in catalogue.changes.uploads().values()}
+    for file in (folder / STORED).glob("*/*"):  # of an upload that was cut short
+        if file.relative_to(folder).as_posix() not in known:
+            file.unlink(missing_ok=True)
 
 
-def _calibrate(vectors: Any, rows: list[tuple[int, float, float]]) -> Calibration | None:
-    sample = drawn(len(rows))
-    if not sample:
-        return None
-    of_rows = vectors.reconstruct_batch(np.array(sample, np.int64))
-    return of_sounds(of_rows, np.array([rows[row][0] for row in sample], np.int64))
-
-
-def _current(folder: Path) -> str | None:
+def current(folder: Path) -> dict[str, Any]:
+    """What index.json says; nothing where it cannot be read."""
     try:
-        return str(json.loads((folder / INDEX_FILE).read_text())["vectors"])
-    except (OSError, ValueError, KeyError, TypeError):
+        facts = json.loads((folder / INDEX_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _write_rows(place: Path, contents: Contents, dim: int, kind: Kind) -> NDArray[np.int64]:
+    """Clips, rows and exact vectors, clip by clip. Returns the number of each row's clip."""
+    counts, times = array("q"), array("d")
+    number = np.dtype("<f4" if kind == "flat" else "<f2")
+    with (place / EXACT_FILE).open("wb") as file:
+
+        def written() -> Iterator[Clip]:
+            for clip in contents.clips():
+                if windows := contents.windows(clip.id):
+                    counts.append(len(windows))
+                    times.extend(t for w in windows for t in (w.start, w.end))
+                    file.write(np.stack([w.vector for w in windows]).astype(number).tobytes())
+                    yield clip
+
+        clips = Clips.of(written())
+        file.flush()
+        os.fsync(file.fileno())
+    clips.write(place)
+    owners = np.repeat(np.arange(len(clips)), np.array(counts, np.int64))
+    save(place / "owners.npy", owners)
+    save(place / "times.npy", np.array(times, np.float64).reshape(-1, 2))
+    return owners
+
+
+def _exact(place: Path, dim: int) -> Rows:
+    rows = len(load(place / "owners.npy"))
+    size = (place / EXACT_FILE).stat().st_size
+    if not rows:
+        return np.zeros((0, dim), np.float32)
+    number = np.float32 if size == 4 * rows * dim else np.float16
+    return np.memmap(place / EXACT_FILE, number, "r", shape=(rows, dim))
+
+
+def _write_vectors(
+    folder: Path, place: Path, exact: Rows, kind: Kind, before: dict[str, Any]
+) -> Tuning:
+    index, tuning = _trained_before(folder, kind, len(exact), before) or kinds.empty(
+        kind, len(exact), exact.shape[1]
+    )
+    kinds.fill(index, tuning, exact)
+    tuning = tuned(index, tuning, exact)
+    faiss.write_index(index, str(place / VECTORS_FILE))
+    _to_disk(place / VECTORS_FILE)
+    return tuning
+
+
+def _trained_before(
+    folder: Path, kind: Kind, rows: int, before: dict[str, Any]
+) -> tuple[Any, Tuning] | None:
+    """The centres of the generation before, where they fit as many rows as there are: learning them
+    is most of the work."""
+    tuning = before.get("tuning", {})
+    if tuning.get("kind") != kind or kind not in ("ivf-sq8", "pq"):
         return None
+    if not tuning["trained"] / 1.5 <= rows <= tuning["trained"] * 1.5:
+        return None
+    try:
+        index: Any = faiss.read_index(
+            str(folder / before["generation"] / VECTORS_FILE), faiss.IO_FLAG_SKIP_IVF_DATA
+        )
+    except RuntimeError:
+        return None
+    lists: Any = faiss.ArrayInvertedLists(index.nlist, index.code_size)
+    index.replace_invlists(lists, True)
+    lists.this.disown()
+    index.ntotal = 0
+    return index, Tuning(**tuning)
+
+
+def _calibrate(exact: Rows, owners: NDArray[np.int64]) -> Calibration | None:
+    sample = np.array(drawn(len(owners)), np.int64)
+    if not len(sample):
+        return None
+    return of_sounds(exact[sample].astype(np.float32), owners[sample])
+
+
+def _tidy(folder: Path, keep: set[str | None]) -> None:
+    for old in folder.glob("generation-*"):
+        if old.name not in keep:
+            shutil.rmtree(old, ignore_errors=True)
+    for file in folder.glob("vectors-*.faiss"):
+        if file.name not in keep:
+            file.unlink(missing_ok=True)
+    for left in folder.glob("making-*"):
+        if not _is_running(number_of_process(left.name)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def number_of_process(name: str) -> int:
+    """Of the process that makes, or made, a generation under this name."""
+    number = name.split("-")[1]
+    return int(number) if number.isdecimal() else 0
+
+
+def _is_running(process: int) -> bool:
+    if process <= 0:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _to_disk(path: Path) -> None:

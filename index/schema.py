@@ -2,7 +2,7 @@
 
 import sqlite3
 
-APPLICATION, FORMAT = 0x4D32434C, 2  # "M2CL" in the file's header tells our files from others
+APPLICATION, FORMAT = 0x4D32434C, 3  # "M2CL" in the file's header tells our files from others
 
 _FIRST = """
 CREATE TABLE origin (name TEXT PRIMARY KEY, json TEXT NOT NULL);
@@ -21,7 +21,13 @@ CREATE TABLE facts (clip TEXT PRIMARY KEY, sha256 TEXT NOT NULL, json TEXT NOT N
 CREATE TABLE sidecars (path TEXT PRIMARY KEY, json TEXT NOT NULL);
 CREATE INDEX files_by_clip ON files (clip);
 """
-_STEPS = (_FIRST, _SECOND)
+_THIRD = """
+CREATE TABLE IF NOT EXISTS uploads (
+    clip TEXT PRIMARY KEY, path TEXT NOT NULL, stored TEXT NOT NULL, metadata TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS deleted (clip TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, clip TEXT NOT NULL);
+"""
+_STEPS = (_FIRST, _SECOND, _THIRD)
 """Step n makes format n out of the one before. What a step cannot know, such as the facts of
 sounds embedded by format 1, the next run of `index` reads from the files."""
 
@@ -39,3 +45,13 @@ def migrate(db: sqlite3.Connection) -> None:
         if db.in_transaction:
             db.rollback()
         raise
+
+
+def stand_in(db: sqlite3.Connection) -> None:
+    """Empty tables, in memory, in place of those that an older format lacks: it can be read."""
+    there = db.execute("PRAGMA user_version").fetchone()[0]
+    if there >= FORMAT:
+        return
+    steps = "".join(_STEPS[there:]).replace("CREATE TABLE", "CREATE TEMP TABLE")
+    steps = steps.replace("CREATE INDEX files_by_clip ON files (clip);", "")
+    db.executescript(f"PRAGMA temp_store = MEMORY; {steps}")

@@ -1,40 +1,30 @@
-"""The searchable index: a FAISS generation and the sounds its rows belong to."""
+"""The searchable index: a generation, what changed since it was made, and their sounds."""
 
+import bisect
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from m2d_clap.index.calibration import Calibration
-from m2d_clap.index.columns import Columns
+from m2d_clap.index.base import INDEX_FILE, Base
+from m2d_clap.index.calibration import drawn
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.clips import Clip
+from m2d_clap.index.columns import Columns, Mask
+from m2d_clap.index.delta import Delta
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
 from m2d_clap.index.origin import Origin
+from m2d_clap.index.vectors import Chosen
 
-INDEX_FILE = "index.json"
-FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A sound of the library. paths: every file that holds it, relative to the library; metadata:
-    what else is known of it."""
-
-    id: str
-    seconds: float
-    paths: tuple[str, ...]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def path(self) -> str:
-        return self.paths[0]
+_TRIES = 3  # at opening what is being replaced
+_CLIPS_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -58,110 +48,221 @@ class Place:
 
 
 @dataclass(frozen=True)
-class _Chosen:
-    """What a filter admits. numbers: (clips,) which; rows: how many; parameters: FAISS's."""
+class _Admitted:
+    """What a search may find. base: None where all of it may be; delta: (rows,)."""
 
-    clips: NDArray[np.bool_]
-    rows: int
-    parameters: Any
+    base: Chosen | None
+    base_rows: int
+    delta: Mask
 
 
 class Index:
-    """Read-only, and safe to search from several threads.
+    """Read-only, and safe to search from several threads. It stays as it is whatever is written:
+    `refreshed` gives the one after the changes.
 
-    facts: index.json; vectors: the FAISS index whose row i is `facts["rows"][i]`.
+    Rows and clips have numbers: those of the generation first, then those of what came since.
     """
 
-    def __init__(self, folder: Path, facts: dict[str, Any], vectors: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        origin: Origin,
+        base: Base,
+        delta: Delta | None = None,
+        masks: Callable[[Filter], Mask] | None = None,
+    ) -> None:
+        """masks: (clips of the base,) by filter, where they were made for this base already."""
         self.folder = folder
-        self.fingerprint: str = facts["fingerprint"]
-        self.checkpoint = Path(facts["checkpoint"])
-        self.library = Path(facts["library"])
-        self.generation = _number(facts.get("vectors", ""))
-        self.calibration = _calibration(facts.get("calibration"))
-        """Between sounds; None where the index has too few, or was made by an older release."""
-        self.clips = tuple(
-            Clip(c["id"], c["seconds"], tuple(c["paths"]), c.get("metadata", {}))
-            for c in facts["clips"]
-        )
-        """In the order of their first paths."""
-        self._by_id = {clip.id: number for number, clip in enumerate(self.clips)}
-        # (clip number, start, end) of every row
-        self._rows: list[tuple[int, float, float]] = [(n, s, e) for n, s, e in facts["rows"]]
-        self._owners = np.array([n for n, _, _ in self._rows], np.int64)
-        self._vectors = vectors
-        self._columns = Columns(self.clips)
-        self._chosen = lru_cache(maxsize=64)(self._choose)
-        if vectors.ntotal != len(self._rows):
-            raise ValueError(f"{vectors.ntotal} vectors for {len(self._rows)} rows")
+        self.origin = origin
+        self.base = base
+        self.delta = Delta.none(base.seq, base.vectors.dim) if delta is None else delta
+        self._masks = lru_cache(maxsize=64)(Columns(base.clips).mask) if masks is None else masks
+        self._of_delta = Columns(self.delta.clips)
+        self._admits = lru_cache(maxsize=64)(self._admit)
+        self._clip = lru_cache(maxsize=_CLIPS_KEPT)(self._read_clip)
+        gone = (base.clips.number(clip) for clip in self.delta.touched)
+        self._gone = np.array(sorted(n for n in gone if n is not None), np.int64)
 
     @classmethod
     def open(cls, folder: Path) -> "Index":
         """Raises LibraryIndexError saying how to make one where there is none, or mend it."""
-        try:
-            return cls(folder, *_read(folder))
-        except (FileNotFoundError, NotADirectoryError) as error:
+        for last in [False] * (_TRIES - 1) + [True]:
+            try:
+                facts = json.loads((folder / INDEX_FILE).read_text())
+                paths = Path(facts["checkpoint"]), Path(facts["library"])
+                origin = Origin(facts["fingerprint"], *paths)
+                try:
+                    base = Base.open(folder, facts)
+                except (FileNotFoundError, RuntimeError) as error:
+                    if last:  # it was not replaced just now: it is gone
+                        raise ValueError(str(error)) from error
+                    continue
+                return cls(folder, origin, base).refreshed()
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise LibraryIndexError(
+                    f"{folder} holds no finished index; make one with: "
+                    f"m2d-clap index LIBRARY --out {folder}"
+                ) from error
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise LibraryIndexError(
+                    f"the index {folder} is damaged ({error}): give the `m2d-clap index` command "
+                    "that made it again"
+                ) from error
+        raise AssertionError("the last try returns or raises")
+
+    def refreshed(self) -> "Index":
+        """With everything that was added and deleted until now; itself where that is nothing.
+
+        Raises LibraryIndexError where the catalogue cannot be read.
+        """
+        file = self.folder / CATALOGUE_FILE
+        if not file.is_file():
+            return self
+        with Catalogue.reading(file) as catalogue:
+            last = catalogue.changes.last()
+            if last <= self.delta.seq:
+                return self
+            forgotten = catalogue.changes.forgotten()
+            if forgotten <= self.delta.seq:
+                changes = catalogue.changes.since(self.delta.seq)
+                delta = self.delta.after(changes, last)
+                return Index(self.folder, self.origin, self.base, delta, self._masks)
+        if _seq(self.folder) < forgotten:
             raise LibraryIndexError(
-                f"{folder} holds no finished index; make one with: "
-                f"m2d-clap index LIBRARY --out {folder}"
-            ) from error
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise LibraryIndexError(
-                f"the index {folder} is damaged ({error}): give the `m2d-clap index` command that "
+                f"{self.folder} is a mixture of two indexes: give the `m2d-clap index` command that "
                 "made it again"
-            ) from error
+            )
+        return Index.open(self.folder)  # two generations were made since
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.base.clips) - len(self._gone) + len(self.delta.clips)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.origin.fingerprint
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.origin.checkpoint
+
+    @property
+    def library(self) -> Path:
+        return self.origin.library
+
+    @property
+    def generation(self) -> int:
+        return self.base.number
 
     @property
     def dim(self) -> int:
-        return int(self._vectors.d)
+        return self.base.vectors.dim
+
+    @cached_property
+    def windows(self) -> int:
+        """How many rows can be found."""
+        return self._admits(None).base_rows + len(self.delta.owners)
+
+    @cached_property
+    def seconds(self) -> float:
+        """Of sound, all clips together."""
+        alive = float(self.base.clips.seconds.sum() - self.base.clips.seconds[self._gone].sum())
+        return alive + float(self.delta.clips.seconds.sum())
 
     @property
-    def windows(self) -> int:
-        """How many rows there are."""
-        return len(self._rows)
+    def clips(self) -> Sequence[Clip]:
+        """In the order of their first paths; read one by one."""
+        return _Ordered(self._order, self._clip)
 
     def check_model(self, fingerprint: str, checkpoint: Path) -> None:
         """Raises LibraryIndexError, with the command that mends it, where the model is another."""
-        made = Origin(self.fingerprint, self.checkpoint, self.library)
-        made.refuse_other(Origin(fingerprint, checkpoint.resolve(), self.library), self.folder)
+        given = Origin(fingerprint, checkpoint.resolve(), self.library)
+        self.origin.refuse_other(given, self.folder)
 
     def clip(self, clip_id: str) -> Clip | None:
-        number = self._by_id.get(clip_id)
-        return None if number is None else self.clips[number]
+        number = self._number(clip_id)
+        return None if number is None else self._clip(number)
+
+    def files(self, clip: Clip) -> list[Path]:
+        """Where the clip's sound should lie."""
+        own = [] if clip.stored is None else [self.folder / clip.stored]
+        listed = clip.paths if clip.stored is None else clip.paths[:-1]
+        return [*(self.library / path for path in listed), *own]
 
     def file(self, clip: Clip) -> Path:
-        """Where the clip's sound lies."""
-        return self.library / clip.path
+        """The first of them."""
+        return self.files(clip)[0]
 
-    def admitted(self, where: Filter | None) -> NDArray[np.bool_]:
-        """(clips,): which clips a filter admits."""
-        return np.ones(len(self), np.bool_) if where is None else self._chosen(where).clips
+    def admitted(self, where: Filter | None) -> Mask:
+        """(clips,): which of `clips` a filter admits."""
+        if where is None:
+            return np.ones(len(self), np.bool_)
+        both = np.concatenate([self._masks(where), self._of_delta.mask(where)])
+        return both[self._order]
 
-    def rows(self, rows: Sequence[int]) -> NDArray[np.float32]:
+    def count(self, where: Filter | None) -> int:
+        """How many clips a filter admits."""
+        if where is None:
+            return len(self)
+        mask = self._masks(where)
+        of_delta = int(self._of_delta.mask(where).sum())
+        return int(mask.sum() - mask[self._gone].sum()) + of_delta
+
+    def sample(self) -> NDArray[np.int64]:
+        """Rows that stand for all."""
+        if len(self._gone):
+            chosen = self._admits(None).base
+            assert chosen is not None
+            base = np.flatnonzero(chosen.mask)
+        else:
+            base = np.arange(len(self.base.vectors))
+        rows = np.concatenate([base, len(self.base.vectors) + np.arange(len(self.delta.owners))])
+        return rows[np.array(drawn(len(rows)), np.int64)]
+
+    def rows(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows, dim): their unit vectors."""
-        wanted = np.array(rows, np.int64)
-        found: NDArray[np.float32] = self._vectors.reconstruct_batch(wanted).reshape(-1, self.dim)
+        wanted = np.asarray(rows, np.int64).reshape(-1)
+        later = wanted >= len(self.base.vectors)
+        if not later.any():
+            return self.base.vectors.rows(wanted)
+        found = np.empty((len(wanted), self.dim), np.float32)
+        found[~later] = self.base.vectors.rows(wanted[~later])
+        found[later] = self.delta.vectors[wanted[later] - len(self.base.vectors)]
         return found
 
-    def owners(self, rows: Sequence[int]) -> NDArray[np.int64]:
+    def owners(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """(rows,): the number of the clip that each belongs to."""
-        found: NDArray[np.int64] = self._owners[np.array(rows, np.int64)]
-        return found
+        wanted = np.asarray(rows, np.int64)
+        later = wanted >= len(self.base.owners)
+        owners = np.empty(len(wanted), np.int64)
+        owners[~later] = self.base.owners[wanted[~later]]
+        if later.any():
+            found = self.delta.owners[wanted[later] - len(self.base.owners)]
+            owners[later] = found + len(self.base.clips)
+        return owners
 
     def vector(self, clip: Clip) -> NDArray[np.float32]:
         """(dim,): the mean of a clip's windows, of unit length."""
-        rows = np.flatnonzero(self._owners == self._by_id[clip.id])
-        return _unit(self.rows(rows.tolist()).mean(axis=0))
+        return _unit(self.rows(self.rows_of(clip)).mean(axis=0))
+
+    def rows_of(self, clip: Clip) -> NDArray[np.int64]:
+        """(windows,): the rows of a clip of this index, in order."""
+        number = self._number(clip.id)
+        assert number is not None
+        owners, first = self.base.owners, 0
+        if number >= len(self.base.clips):
+            owners, first = self.delta.owners, len(self.base.owners)
+            number -= len(self.base.clips)
+        start, end = np.searchsorted(owners, [number, number + 1])  # rows lie clip by clip
+        return np.arange(first + start, first + end)
 
     def means(self) -> NDArray[np.float32]:
-        """(clips, dim): `vector` of every clip."""
-        sums = np.zeros((len(self), self.dim), np.float32)
-        for start in range(0, len(self._rows), 8192):
-            rows = range(start, min(start + 8192, len(self._rows)))
-            np.add.at(sums, self._owners[start : rows.stop], self.rows(rows))
+        """(clips, dim): `vector` of every clip, in the order of `clips`."""
+        count = len(self.base.vectors) + len(self.delta.owners)
+        sums = np.zeros((len(self.base.clips) + len(self.delta.clips), self.dim), np.float32)
+        for start in range(0, count, 8192):
+            rows = np.arange(start, min(start + 8192, count))
+            np.add.at(sums, self.owners(rows), self.rows(rows))
+        sums = sums[self._order]
         sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
         return sums
 
@@ -183,21 +284,25 @@ class Index:
         query = self._query(embedding)
         if k < 1:
             raise LibraryIndexError(f"k is {k}: ask for at least one hit")
-        chosen = None if where is None else self._chosen(where)
-        rows = len(self._rows) if chosen is None else chosen.rows
-        if not rows:
-            return []
+        admitted = self._admits(where)
+        most = admitted.base_rows
+        later = np.flatnonzero(admitted.delta)
+        beside = self.delta.vectors[later] @ query[0]
+        later += len(self.base.vectors)
         wanted = k + len(leave_out) + (0 if after is None else after.passed)
-        fetch = min(rows, math.ceil(1.5 * wanted * len(self._rows) / len(self)) + 8)
+        windows = len(self.base.vectors) / max(len(self.base.clips), 1)
+        fetch = min(most, math.ceil(1.5 * wanted * windows) + 8)
         while True:  # several windows of one clip may stand in the way
-            scores, found = self._nearest(query, fetch, chosen)
-            hits = self._in_order(scores, found, k, least, after, leave_out)
+            scores, rows = self.base.vectors.nearest(query, fetch, admitted.base)
             lowest = float(scores[-1]) if len(scores) else -math.inf
+            if len(later):
+                scores, rows = np.concatenate([scores, beside]), np.concatenate([rows, later])
+            found = self._in_order(scores, rows, k, least, after, leave_out)
             # Beyond the lowest score there may be more of the same score.
-            enough = len(hits) == k and lowest < hits[-1].score
-            if enough or fetch == rows or (least is not None and lowest < least):
-                return hits
-            fetch = min(4 * fetch, rows)
+            enough = len(found) == k and lowest < found[-1][0]
+            if enough or fetch == most or (least is not None and lowest < least):
+                return [self._hit(row, score) for score, row in found]
+            fetch = min(4 * fetch, most)
 
     def _query(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         query = np.ascontiguousarray(embedding, np.float32).reshape(1, -1)
@@ -207,15 +312,6 @@ class Index:
             raise LibraryIndexError("the query holds numbers that are not finite: embed it again")
         return _unit(query)
 
-    def _nearest(
-        self, query: NDArray[np.float32], fetch: int, chosen: _Chosen | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(scores, rows) of the nearest rows that are chosen, best first."""
-        more = {} if chosen is None else {"params": chosen.parameters}
-        scores, rows = self._vectors.search(query, fetch, **more)
-        there = rows[0] >= 0
-        return scores[0][there], rows[0][there]
-
     def _in_order(
         self,
         scores: NDArray[np.float32],
@@ -224,67 +320,111 @@ class Index:
         least: float | None,
         after: Place | None,
         leave_out: frozenset[str],
-    ) -> list[Hit]:
-        """Of the rows found, the best of each clip: the first k that are asked for."""
+    ) -> list[tuple[float, int]]:
+        """Of the rows found, the best of each clip: (score, row) of the first k asked for."""
         order = np.lexsort((rows, -scores))
-        numbers, first = np.unique(self._owners[rows[order]], return_index=True)
+        numbers, first = np.unique(self.owners(rows[order]), return_index=True)
         best = order[first]
         keep = np.ones(len(best), np.bool_)
         if least is not None:
             keep &= scores[best] >= least
+        equal = 0
         if after is not None:
             keep &= scores[best] <= after.score
-        candidates = [
-            (-float(scores[at]), self.clips[number].id, int(rows[at]))
-            for number, at in zip(numbers[keep], best[keep], strict=True)
-        ]
+            equal = int((scores[best] == np.float32(after.score)).sum()) + 1
+        numbers, best = numbers[keep], best[keep]
+        most = k + len(leave_out) + equal
+        if len(best) > most:  # only those that can be among the first need a name
+            bound = np.partition(scores[best], -most)[-most]
+            near = scores[best] >= bound
+            numbers, best = numbers[near], best[near]
         passed = (-math.inf, "") if after is None else (-after.score, after.clip)
-        ordered = sorted(c for c in candidates if (c[0], c[1]) > passed and c[1] not in leave_out)
-        return [self._hit(row, -score) for score, _, row in ordered[:k]]
+        candidates = sorted(
+            (-float(scores[at]), self._id(int(number)), int(rows[at]))
+            for number, at in zip(numbers, best, strict=True)
+        )
+        return [
+            (-score, row)
+            for score, clip, row in candidates
+            if (score, clip) > passed and clip != passed[1] and clip not in leave_out
+        ][:k]
 
     def _hit(self, row: int, score: float) -> Hit:
-        number, start, end = self._rows[row]
-        return Hit(self.clips[number], score, start, end, row)
+        times, owners, at, first = self.base.times, self.base.owners, row, 0
+        if row >= len(owners):
+            at, first = row - len(owners), len(self.base.clips)
+            times, owners = self.delta.times, self.delta.owners
+        start, end = times[at].tolist()
+        return Hit(self._clip(first + int(owners[at])), score, start, end, row)
 
-    def _choose(self, where: Filter) -> _Chosen:
-        clips = self._columns.mask(where)
-        rows = clips[self._owners]
-        bits = np.packbits(rows, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
-        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        return _Chosen(clips, int(rows.sum()), parameters)
+    def _admit(self, where: Filter | None) -> _Admitted:
+        delta = np.ones(len(self.delta.owners), np.bool_)
+        clips = None if where is None else self._masks(where)
+        if where is not None:
+            delta = self._of_delta.mask(where)[self.delta.owners]
+        if len(self._gone):
+            clips = np.ones(len(self.base.clips), np.bool_) if clips is None else clips.copy()
+            clips[self._gone] = False
+        if clips is None:
+            return _Admitted(None, len(self.base.vectors), delta)
+        chosen = Chosen.of(clips[self.base.owners])
+        return _Admitted(chosen, chosen.count, delta)
+
+    def _number(self, clip_id: str) -> int | None:
+        later = self.delta.clips.number(clip_id)
+        if later is not None:
+            return len(self.base.clips) + later
+        return None if clip_id in self.delta.touched else self.base.clips.number(clip_id)
+
+    def _id(self, number: int) -> str:
+        later = number - len(self.base.clips)
+        return self.delta.clips.ids[later] if later >= 0 else self.base.clips.ids[number]
+
+    def _read_clip(self, number: int) -> Clip:
+        later = number - len(self.base.clips)
+        return self.delta.clips[later] if later >= 0 else self.base.clips[number]
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        """(clips,): numbers of those that can be found, in the order of their first paths."""
+        alive = np.delete(np.arange(len(self.base.clips)), self._gone)
+        paths = [clip.path for clip in self.delta.clips]
+        at = [bisect.bisect(alive, path, key=lambda n: self._clip(int(n)).path) for path in paths]
+        return np.insert(alive, at, len(self.base.clips) + np.arange(len(paths)))
+
+
+def _seq(folder: Path) -> int:
+    """The last change that the generation on disk holds; -1 where that cannot be read."""
+    try:
+        return int(json.loads((folder / INDEX_FILE).read_text()).get("seq", 0))
+    except (OSError, ValueError, AttributeError):
+        return -1
+
+
+class _Ordered(Sequence[Clip]):
+    """Clips by their place in an order of numbers."""
+
+    def __init__(self, order: NDArray[np.int64], read: Callable[[int], Clip]) -> None:
+        self._order = order
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> Clip: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Clip]: ...
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self._read(int(number)) for number in self._order[at]]
+        return self._read(int(self._order[at]))
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self._read(int(number)) for number in self._order)
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     length = max(float(np.linalg.norm(vector.astype(np.float64))), 1e-12)
     unit: NDArray[np.float32] = (vector / length).astype(np.float32)
     return unit
-
-
-def _number(vectors: str) -> int:
-    """Of the generation whose vectors have this name; 0 where it tells none."""
-    number = Path(vectors).stem.removeprefix("vectors-")
-    return int(number) if number.isdecimal() else 0
-
-
-def _calibration(facts: Mapping[str, float] | None) -> Calibration | None:
-    return None if facts is None else Calibration(facts["slope"], facts["offset"])
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], Any]:
-    """(index.json, vectors), once more where both were replaced between the two readings."""
-    facts = _facts(folder)
-    try:
-        return facts, faiss.read_index(str(folder / facts["vectors"]))
-    except RuntimeError:
-        if (folder / facts["vectors"]).is_file():
-            raise
-    facts = _facts(folder)
-    return facts, faiss.read_index(str(folder / facts["vectors"]))
-
-
-def _facts(folder: Path) -> dict[str, Any]:
-    facts = json.loads((folder / INDEX_FILE).read_text())
-    if facts["format_version"] != FORMAT_VERSION:
-        raise LibraryIndexError(f"{folder} was made by another release: upgrade m2d-clap")
-    return dict(facts)

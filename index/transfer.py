@@ -2,8 +2,11 @@
 
     vectors.npy   (windows, dim) float32, of unit length
     clips.jsonl   a clip a line: {"id", "seconds", "files": [{"path", "size", "mtime_ns"}], "sha256",
-                  "facts", "sidecars": {path: {…}}, "metadata", "windows": [[start, end], …]}
-    export.json   {"format_version", "dim", "windows", "clips", "fingerprint", "checkpoint", "library"}
+                  "facts", "sidecars": {path: {…}}, "metadata", "windows": [[start, end], …]}, and of
+                  an upload {"upload": {"path", "stored", "metadata"}}
+    sounds/       the uploads, at their `stored`
+    export.json   {"format_version", "dim", "windows", "clips", "fingerprint", "checkpoint", "library",
+                  "deleted": ids of sounds that are left out, whatever files hold them}
 
 The windows of the first clip are the first rows of the vectors, and so on. `metadata` is what the
 rest, and the caption where one was made, comes to; it is not read back: `--captions` makes them again.
@@ -11,6 +14,7 @@ rest, and the caption where one was made, comes to; it is not read back: `--capt
 
 import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue, Embedded
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.changes import STORED, Upload
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
 from m2d_clap.index.origin import Origin
@@ -26,9 +31,11 @@ from m2d_clap.index.reading import ID_LENGTH
 from m2d_clap.index.store import Index
 from m2d_clap.index.swap import put_in_place
 from m2d_clap.index.walk import File
+from m2d_clap.index.windows import Embedded
 
 EXPORT_FILE, CLIPS_FILE, VECTORS_FILE = "export.json", "clips.jsonl", "vectors.npy"
 _FORMAT = 1
+_STORED = re.compile(rf"{STORED}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(\.[a-z0-9]{{1,8}})?")
 
 
 def export(folder: Path, to: Path) -> tuple[int, int]:
@@ -41,25 +48,29 @@ def export(folder: Path, to: Path) -> tuple[int, int]:
         raise LibraryIndexError(f"{to} is there already: name a new folder for the export")
     part = to.with_name(f"{to.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    with _explained(to), Catalogue.open(folder / CATALOGUE_FILE) as catalogue:
+    with _explained(to), Catalogue.reading(folder / CATALOGUE_FILE) as catalogue:
         part.mkdir(parents=True)
         clips, windows = catalogue.count()
         shape = (windows, index.dim)
         vectors = np.lib.format.open_memmap(part / VECTORS_FILE, "w+", np.dtype("<f4"), shape)
         row = 0
         with (part / CLIPS_FILE).open("w", encoding="utf-8") as lines:
-            for clip, seconds, _ in catalogue.clips():
-                embedded = catalogue.windows(clip)
+            for clip in catalogue.clips():
+                embedded = catalogue.windows(clip.id)
                 vectors[row : row + len(embedded)] = np.stack([e.vector for e in embedded])
                 row += len(embedded)
                 cut = [[e.start, e.end] for e in embedded]
-                known = {"id": clip, "seconds": seconds, **catalogue.told(clip)}
-                more = {"metadata": catalogue.metadata(clip), "windows": cut}
+                known = {"id": clip.id, "seconds": clip.seconds, **catalogue.told(clip.id)}
+                more = {"metadata": clip.metadata, "windows": cut}
+                if upload := catalogue.changes.upload(clip.id):
+                    more["upload"] = vars(upload)
+                    _copy(folder / upload.stored, part / upload.stored)
                 lines.write(json.dumps(known | more, ensure_ascii=False) + "\n")
         vectors.flush()
         origin = {"fingerprint": index.fingerprint, "checkpoint": str(index.checkpoint)}
         size = {"dim": index.dim, "windows": windows, "clips": clips}
         whole = {"format_version": _FORMAT, **size, **origin, "library": str(index.library)}
+        whole["deleted"] = sorted(catalogue.changes.deleted())
         (part / EXPORT_FILE).write_text(json.dumps(whole))
         put_in_place(part, to)
     return clips, windows
@@ -87,7 +98,8 @@ def import_(exported: Path, to: Path) -> tuple[int, int]:
             part.mkdir(parents=True)
             with Catalogue.open(part / CATALOGUE_FILE) as catalogue:
                 catalogue.claim(origin, part)
-                _fill(catalogue, exported / CLIPS_FILE, vectors)
+                _fill(catalogue, exported, part, vectors)
+                catalogue.changes.leave_out(whole.get("deleted", []))
                 counts = write_generation(part, catalogue, whole["dim"], origin)
             put_in_place(part, to)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
@@ -100,10 +112,10 @@ def import_(exported: Path, to: Path) -> tuple[int, int]:
     return counts
 
 
-def _fill(catalogue: Catalogue, lines: Path, vectors: Any) -> None:
+def _fill(catalogue: Catalogue, exported: Path, part: Path, vectors: Any) -> None:
     row = 0
     sidecars: dict[str, dict[str, Any]] = {}
-    with lines.open(encoding="utf-8") as opened:
+    with (exported / CLIPS_FILE).open(encoding="utf-8") as opened:
         for line in opened:
             clip = json.loads(line)
             cut = clip["windows"]
@@ -124,9 +136,26 @@ def _fill(catalogue: Catalogue, lines: Path, vectors: Any) -> None:
                 facts=[(clip["id"], clip["sha256"], clip["facts"])] if clip["sha256"] else [],
             )
             sidecars |= clip["sidecars"]
+            if (given := clip.get("upload")) is not None:
+                upload = Upload(given["path"], given["stored"], given["metadata"])
+                place = _STORED.fullmatch(upload.stored)
+                if place is None or not place[1].startswith(clip["id"]):
+                    raise ValueError(f"{upload.stored!r} is no place of the upload {clip['id']}")
+                _copy(exported / upload.stored, part / upload.stored)
+                catalogue.changes.note(clip["id"], upload)
     if row != len(vectors):
         raise ValueError("it has more vectors than windows")
     catalogue.tell(sidecars)
+
+
+def _copy(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(file, to)
+    except FileNotFoundError as error:
+        raise LibraryIndexError(
+            f"the upload {file} is not there, or was deleted just now: give the command again"
+        ) from error
 
 
 def _check(vectors: Any, shape: tuple[int, int]) -> None:

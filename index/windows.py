@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from m2d_clap.model.audio import Samples
 
@@ -17,6 +18,15 @@ class Window:
     start: float
     end: float
     samples: Samples
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A window's place in its sound, in seconds, and its unit vector (dim,) float32."""
+
+    start: float
+    end: float
+    vector: NDArray[np.float32]
 
 
 def windows(blocks: Iterable[Samples], rate: int) -> Iterator[Window]:

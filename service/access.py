@@ -17,6 +17,7 @@ from m2d_clap.service.keys import Key, KeyFile
 
 _GUARDED = ("/v1/", "/metrics")  # not the probes, the page and the description of the API
 _WRITING = ("PUT", "PATCH", "DELETE")
+_WRITTEN_TO = ("/v1/clips",)  # other POSTs only ask
 
 
 class Access:
@@ -39,7 +40,7 @@ class Access:
         try:
             headers = self._count(f"key {key.id}" if key else f"address {_network(request)}")
             if self._keys is not None:
-                _permit(key, request.method)
+                _permit(key, request.method, request.url.path)
         except ServiceError as error:
             refusal = problems.refusal(request, error)
             if isinstance(error, RateLimitError):
@@ -90,10 +91,11 @@ class Access:
         }
 
 
-def _permit(key: Key | None, method: str) -> None:
+def _permit(key: Key | None, method: str, path: str) -> None:
     if key is None:
         raise UnknownKeyError("send a valid API key as `Authorization: Bearer KEY`")
-    needed = "write" if method in _WRITING else "read"
+    writing = method in _WRITING or (method == "POST" and path.rstrip("/") in _WRITTEN_TO)
+    needed = "write" if writing else "read"
     if needed not in key.scopes:
         raise ScopeError(f"this key has no scope {needed!r}")
 

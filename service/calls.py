@@ -44,9 +44,9 @@ class CaptionOptions(TypedDict, total=False):
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """One request. sounds: sent as multipart parts `file`, beside `form`. answer: what its JSON is
-    read as; bytes: the body itself."""
+    read as; bytes: the body itself. name: of the sounds' files."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     answer: type[T]
     query: Mapping[str, str | int | float] = field(default_factory=dict)
@@ -54,13 +54,14 @@ class Call(Generic[T]):
     form: Mapping[str, str | list[str]] = field(default_factory=dict)
     sounds: tuple[Sound, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    name: str = "sound"
 
     def arguments(self, stack: ExitStack) -> dict[str, Any]:
         """For httpx's `request`. The stack closes the files that are opened."""
         given: dict[str, Any] = {"method": self.method, "url": self.path, "params": self.query}
         given["headers"] = self.headers
         if self.sounds:
-            given["files"] = [("file", ("sound", _opened(s, stack))) for s in self.sounds]
+            given["files"] = [("file", (self.name, _opened(s, stack))) for s in self.sounds]
             given["data"] = self.form
         elif self.body is not None:
             given["json"] = self.body
@@ -148,6 +149,16 @@ def clips(k: int, cursor: str | None, filter: str | None) -> Call[schemas.Clips]
 
 def clip(clip_id: str) -> Call[schemas.Clip]:
     return Call("GET", _clip(clip_id), schemas.Clip)
+
+
+def add(sound: Sound, name: str | None, metadata: Mapping[str, Any] | None) -> Call[schemas.Clip]:
+    form = {} if metadata is None else {"metadata": json.dumps(dict(metadata))}
+    given = name or (sound.name if isinstance(sound, Path) else "sound")
+    return Call("POST", "/v1/clips", schemas.Clip, form=form, sounds=(sound,), name=given)
+
+
+def delete(clip_id: str) -> Call[bytes]:
+    return Call("DELETE", _clip(clip_id), bytes)
 
 
 def audio(clip_id: str, first: int, last: int | None) -> Call[bytes]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Generic, Literal, Self, TypeVar, Unpack
+from typing import Any, Generic, Literal, Self, TypeVar, Unpack
 
 import httpx
 
@@ -144,6 +144,15 @@ class Client(_Connected[httpx.Client]):
     def clip(self, clip_id: str) -> schemas.Clip:
         return self._ask(calls.clip(clip_id))
 
+    def add(
+        self, sound: Sound, name: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> schemas.Clip:
+        """The clip that this sound is now, or was already. name: the file's own where it is None."""
+        return self._ask(calls.add(sound, name, metadata))
+
+    def delete(self, clip_id: str) -> None:
+        self._ask(calls.delete(clip_id))
+
     def audio(self, clip_id: str, first: int = 0, last: int | None = None) -> bytes:
         """The clip's file; or its bytes from `first` to `last`, both included."""
         return self._ask(calls.audio(clip_id, first, last))
@@ -259,6 +268,15 @@ class AsyncClient(_Connected[httpx.AsyncClient]):
 
     async def clip(self, clip_id: str) -> schemas.Clip:
         return await self._ask(calls.clip(clip_id))
+
+    async def add(
+        self, sound: Sound, name: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> schemas.Clip:
+        """The clip that this sound is now, or was already. name: the file's own where it is None."""
+        return await self._ask(calls.add(sound, name, metadata))
+
+    async def delete(self, clip_id: str) -> None:
+        await self._ask(calls.delete(clip_id))
 
     async def audio(self, clip_id: str, first: int = 0, last: int | None = None) -> bytes:
         """The clip's file; or its bytes from `first` to `last`, both included."""

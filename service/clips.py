@@ -50,11 +50,12 @@ async def listed(engine: Engine, k: int, cursor: str | None, written: str | None
 
 @dataclass(frozen=True)
 class Lying:
-    """A clip, a file that holds it, and what tells this content from any other there."""
+    """A clip, a file that holds it, what tells this content from any other there, and its name."""
 
     clip: Clip
     file: Path
     tag: str
+    name: str
 
 
 async def lying(engine: Engine, clip_id: str) -> Lying:
@@ -64,7 +65,9 @@ async def lying(engine: Engine, clip_id: str) -> Lying:
         file = engine.clip_file(clip_id)
         status = file.stat()
         clip = engine.clip(clip_id)
-        return Lying(clip, file, f"{clip_id}-{status.st_mtime_ns:x}-{status.st_size:x}")
+        uploaded = clip.stored is not None and file == engine.index.folder / clip.stored
+        name = clip.paths[-1].rpartition("/")[2] if uploaded else file.name
+        return Lying(clip, file, f"{clip_id}-{status.st_mtime_ns:x}-{status.st_size:x}", name)
 
     return await asyncio.to_thread(look)
 
@@ -98,7 +101,9 @@ async def waveform(engine: Engine, there: Lying, points: int) -> bytes:
 async def whole_map(engine: Engine) -> tuple[str, bytes]:
     """(what tells it from other maps, JSON of schemas.Map), made once for each index."""
     index = engine.index
-    tag = cursors.digest("map", index.fingerprint, str(index.folder), index.generation, len(index))
+    tag = cursors.digest(
+        "map", index.fingerprint, str(index.folder), index.generation, index.delta.seq
+    )
 
     def make() -> bytes:
         laid = positions(index.means()).round(4).tolist()

@@ -44,6 +44,9 @@ def serve(
     text_encoder_path: Annotated[
         Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
     ] = None,
+    writable: Annotated[
+        bool | None, typer.Option("--writable", help="let clips be added and deleted")
+    ] = None,
     print_settings: Annotated[
         bool, typer.Option("--print-settings", help="print all of them as TOML and end")
     ] = False,
@@ -57,6 +60,7 @@ def serve(
         "checkpoint": checkpoint,
         "device": device,
         "text_encoder_path": text_encoder_path,
+        "writable": writable,
     }
     settings = load({k: v for k, v in options.items() if v is not None}, config)
     if print_settings:
@@ -69,7 +73,8 @@ def serve(
         if settings.keys_file is None and not is_loopback(settings.host):
             typer.echo(
                 f"warning: {settings.host} can be reached from other machines and no API keys are "
-                "set: anyone there can search and hear this library (m2d-clap keys add)",
+                "set: anyone there can search and hear this library"
+                f"{', and change it' if settings.writable else ''} (m2d-clap keys add)",
                 err=True,
             )
         address = url(listening)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from m2d_clap.index import Clip, Index
-from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
+from m2d_clap.index.calibration import of_sentences, of_sounds
 from m2d_clap.model import Waveform
 from m2d_clap.model.captioning import Captioned
 from m2d_clap.model.checkpoint import Description
@@ -214,8 +214,7 @@ class Engine:
     def clip_file(self, clip_id: str) -> Path:
         """A file that holds the clip. Raises UnknownClipError or ClipFileGoneError."""
         clip = self.clip(clip_id)
-        for path in clip.paths:
-            file = self.index.library / path
+        for file in self.index.files(clip):
             if file.is_file():
                 return file
         raise ClipFileGoneError(f"{clip.path} is no longer in the library; index it again")
@@ -231,9 +230,9 @@ class Engine:
 
 def _learned(index: Index, vocabulary: Vectors | None) -> Scale:
     """An index made by an older release holds no calibration between sounds: it is learned here."""
-    rows = drawn(index.windows)
-    if not rows:
+    rows = index.sample()
+    if not len(rows):
         return Scale()
     vectors = index.rows(rows)
     text = None if vocabulary is None else of_sentences(vectors, vocabulary)
-    return Scale(text, index.calibration or of_sounds(vectors, index.owners(rows)))
+    return Scale(text, index.base.calibration or of_sounds(vectors, index.owners(rows)))

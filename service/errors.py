@@ -50,6 +50,10 @@ class ClipFileGoneError(ServiceError):
     """The clip is known, but its file is no longer where it was indexed."""
 
 
+class ReadOnlyError(ServiceError):
+    """This server adds and deletes nothing."""
+
+
 class CursorError(ServiceError):
     """A cursor that is none, or belongs to another question or model."""
 

@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from m2d_clap.index import Index, build_index
+from m2d_clap.index.base import INDEX_FILE
 from m2d_clap.index.build import Progress, Report
-from m2d_clap.index.store import INDEX_FILE
 from m2d_clap.model import Checkpoint, bundled
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs, problems

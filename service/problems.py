@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from m2d_clap.index import FilterError
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.model.errors import (
     AudioError,
     AudioTooLongError,
@@ -30,6 +31,7 @@ from m2d_clap.service.errors import (
     NoDirectionError,
     NoHeadError,
     RateLimitError,
+    ReadOnlyError,
     ScopeError,
     UnknownClipError,
     UnknownKeyError,
@@ -64,6 +66,9 @@ ERRORS: dict[type[ClapError], Problem] = {
     NoHeadError: Problem("no-trained-head", 409, "This server's model has no trained head"),
     UnknownClipError: Problem("unknown-clip", 404, "No clip has this id"),
     ClipFileGoneError: Problem("clip-file-gone", 410, "The clip's file has moved or was deleted"),
+    ReadOnlyError: Problem("read-only", 403, "This server's library cannot be changed"),
+    IndexBusyError: Problem("index-busy", 503, "The index is being written: try again soon"),
+    LibraryIndexError: Problem("index-failed", 500, "The index cannot be written or read"),
     BusyError: Problem("busy", 503, "The queue is full: try again soon"),
     DecoderDownError: Problem("decoder-down", 503, "Decoding was cut short: try again"),
     WorkerDownError: Problem("worker-down", 503, "The encoders are not running"),

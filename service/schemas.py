@@ -39,6 +39,7 @@ FilterText = Annotated[
         examples=['seconds < 5 and path ~ "birds/*" and not format = "mp3"'],
     ),
 ]
+Metadata = Annotated[str, StringConstraints(min_length=2, max_length=65536)]
 ClipIds = Annotated[list[Identifier], Field(max_length=MOST_HITS)]
 Within = Annotated[
     ClipIds | Text,
@@ -247,7 +248,13 @@ class IndexFacts(BaseModel):
     clips: int
     windows: int = Field(description="vectors: a clip has one for every ten seconds")
     seconds: float = Field(description="of sound, all clips together")
-    generation: int = Field(description="rises with every change of the index")
+    generation: int = Field(description="rises whenever the index is made anew")
+    changes: int = Field(description="rises with every clip that is added or deleted")
+    beside: int = Field(description="windows added since this generation was made")
+    kind: str = Field(description="of vector index: flat is exact; ivf-sq8, hnsw and pq are not")
+    recall: float | None = Field(
+        description="share of the ten best that this kind finds, as measured when it was made"
+    )
     fingerprint: str = Field(description="of the model that made the vectors")
     dim: int
     relevance: list[Literal["text", "sound"]] = Field(

@@ -109,7 +109,7 @@ async def _page(
         hits = index.search(vector, narrowed.k + 1, where, narrowed.min_score, after, leave_out)
         more = len(hits) > narrowed.k
         hits = hits[: narrowed.k]
-        total = int(index.admitted(where).sum())
+        total = index.count(where)
         follow = None
         if more:
             passed = (0 if after is None else after.passed) + len(hits)

@@ -7,15 +7,16 @@ holds it. What nobody uses any more is ended.
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from m2d_clap.index import Index
-from m2d_clap.index.store import INDEX_FILE
+from m2d_clap.index import Index, live
+from m2d_clap.index.base import INDEX_FILE
 from m2d_clap.model.checkpoint import CONFIG_FILE, Description, describe
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs
@@ -27,6 +28,7 @@ from m2d_clap.service.settings import Settings
 from m2d_clap.service.tracing import Traces
 
 _LOG = logs.logger(__name__)
+_AGAIN = 60.0  # seconds until a compaction that failed is tried again
 _LOADING = 600.0  # seconds a new checkpoint may take until it is ready
 _MOST_DEATHS = 3  # of its process meanwhile
 
@@ -50,7 +52,11 @@ class Serving:
         self._settings = settings
         self._metrics = metrics
         self._traces = traces
+        self._limits = live.Limits.of(settings.compact_after)
         self._replacing = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
+        self.writing = asyncio.Lock()
+        self._compacting: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         self._retiring: set[asyncio.Task[None]] = set()
         self._current = self._generation(*_open(settings), None)
@@ -60,6 +66,11 @@ class Serving:
     def now(self) -> Generation:
         """What the request being served relies on; outside of one, the newest."""
         return _PINNED.get() or self._current
+
+    @property
+    def newest(self) -> Generation:
+        """What the next request will rely on."""
+        return self._current
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,8 +85,10 @@ class Serving:
         finally:
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError, AttributeError):
                 loop.remove_signal_handler(signal.SIGHUP)
-            watching.cancel()
-            await asyncio.gather(watching, *self._retiring, return_exceptions=True)
+            tasks = [watching, *([self._compacting] if self._compacting else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, *self._retiring, return_exceptions=True)
             await self._current.encoding.stop()
 
     @contextlib.contextmanager
@@ -89,6 +102,37 @@ class Serving:
         finally:
             _PINNED.reset(token)
             generation.encoding.users -= 1
+
+    async def refresh(self) -> None:
+        """Takes in what was added and deleted until now, by this server or another."""
+        async with self._refreshing:
+            old = self._current
+            index = await asyncio.to_thread(old.index.refreshed)
+            if index is not old.index and index.fingerprint == old.index.fingerprint:
+                self._current = replace(old, index=index)
+        if self._settings.writable and self._compacting is None and self._limits.passed(index):
+            self._compacting = asyncio.create_task(self._compact())
+
+    async def _compact(self) -> None:
+        """Has a process make a new generation, and switches to it."""
+        try:
+            command = [sys.executable, "-m", "m2d_clap.index.compaction"]
+            command.append(str(self._settings.index))
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            )
+            try:
+                said = (await process.communicate())[1]
+            finally:
+                if process.returncode is None:
+                    process.kill()
+            if process.returncode:
+                _LOG.error("compaction_failed", reason=said.decode(errors="replace")[-2000:])
+                await asyncio.sleep(_AGAIN)
+            else:
+                await self.reload()
+        finally:
+            self._compacting = None
 
     async def reload(self) -> bool:
         """Opens what lies at the index's place now, and switches to it when it is ready.
@@ -107,7 +151,9 @@ class Serving:
                 self._metrics.reloads.labels("failed").inc()
                 _LOG.error("reload_failed", reason=str(error))
                 return False
-            self._current = new
+            async with self._refreshing:  # what came while it was opened
+                new = replace(new, index=await asyncio.to_thread(new.index.refreshed))
+                self._current = new
             self._metrics.reloads.labels("done").inc()
             _LOG.info("reloaded", clips=len(new.index), generation=new.index.generation)
             if new.encoding is not old.encoding:
@@ -134,10 +180,17 @@ class Serving:
             except TimeoutError:
                 stamps = await asyncio.to_thread(self._stamps)
                 if stamps == self._seen:
+                    await self._refresh_quietly()
                     continue
                 self._seen = stamps
             self._asked.clear()
             await self.reload()
+
+    async def _refresh_quietly(self) -> None:
+        try:
+            await self.refresh()
+        except ClapError as error:
+            _LOG.error("refresh_failed", reason=str(error))
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
         """When, and as what, index and checkpoint were last written."""

@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="0: any free one")
 
+    writable: bool = Field(
+        False, description="whether clips may be added and deleted (with keys: by scope write)"
+    )
+    compact_after: int = Field(
+        4096, ge=1, description="windows added since the index was made, until it is made anew"
+    )
+
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto | cpu | cuda")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of the audio encoder: bfloat16 where the processor has it"

@@ -1,16 +1,15 @@
 """Filters: what is written is what is found, and what cannot be read is shown to the column."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m2d_clap.index import Index
+from m2d_clap.index.base import Base
+from m2d_clap.index.clips import Clip, Clips
 from m2d_clap.index.columns import Columns
 from m2d_clap.index.filters import (
     LONGEST,
@@ -24,27 +23,19 @@ from m2d_clap.index.filters import (
     both,
     parse,
 )
-
-
-@dataclass(frozen=True)
-class Sound:
-    id: str
-    seconds: float
-    paths: tuple[str, ...]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
+from m2d_clap.index.origin import Origin
 
 SOUNDS = (
-    Sound("a", 1.0, ("birds/owl.WAV",), {"year": 1999, "by": "Ann"}),
-    Sound("b", 5.0, ("birds/night/owl 2.mp3", "copies/x.ogg"), {"year": "1999"}),
-    Sound("c", 9.5, ("rain.flac",), {"wet": True}),
-    Sound("d", 0.5, ("birdsong/[x] 'q\".wav",)),
+    Clip("a", 1.0, ("birds/owl.WAV",), {"year": 1999, "by": "Ann"}),
+    Clip("b", 5.0, ("birds/night/owl 2.mp3", "copies/x.ogg"), {"year": "1999"}),
+    Clip("c", 9.5, ("rain.flac",), {"wet": True}),
+    Clip("d", 0.5, ("birdsong/[x] 'q\".wav",)),
 )
 
 
 def found(text: str) -> str:
     """Ids of the sounds that a filter admits."""
-    mask = Columns(SOUNDS).mask(parse(text))
+    mask = Columns(Clips.of(SOUNDS)).mask(parse(text))
     return "".join(s.id for s, admitted in zip(SOUNDS, mask, strict=True) if admitted)
 
 
@@ -179,7 +170,7 @@ def quoted(value: str | float) -> str:
 @given(trees)
 def test_a_written_tree_is_read_as_it_was_and_admits_what_logic_says(tree: Filter) -> None:
     assert parse(written(tree)) == tree
-    columns = Columns(SOUNDS)
+    columns = Columns(Clips.of(SOUNDS))
     assert np.array_equal(columns.mask(Not(tree)), ~columns.mask(tree))
     assert np.array_equal(columns.mask(All((tree, Not(tree)))), np.zeros(len(SOUNDS), bool))
     assert np.array_equal(columns.mask(AnyOf((tree, Not(tree)))), np.ones(len(SOUNDS), bool))
@@ -188,7 +179,7 @@ def test_a_written_tree_is_read_as_it_was_and_admits_what_logic_says(tree: Filte
 @given(st.text(max_size=40))
 def test_any_text_is_read_or_refused_with_a_column_inside_it(text: str) -> None:
     try:
-        Columns(SOUNDS).mask(parse(text))
+        Columns(Clips.of(SOUNDS)).mask(parse(text))
     except FilterError as error:
         assert 1 <= error.column <= len(text) + 1
 
@@ -200,16 +191,13 @@ def test_several_filters_hold_together_and_none_is_none() -> None:
     assert both(short, long) == All((short, long))
 
 
-def test_a_filter_reaches_the_vectors(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from m2d_clap.index import Index
-
-    vectors = faiss.IndexFlatIP(2)
+def test_a_filter_reaches_the_vectors(tmp_path: Path) -> None:
     angles = np.linspace(0, 1, 40, dtype=np.float32)
-    vectors.add(np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    clips = [{"id": f"{n:02}", "seconds": n, "paths": [f"{n:02}.wav"]} for n in range(20)]
-    facts = {"fingerprint": "f", "checkpoint": "c", "library": "l", "clips": clips}
-    facts["rows"] = [(n // 2, 0.0, 1.0) for n in range(40)]
-    index = Index(tmp_path_factory.mktemp("x"), json.loads(json.dumps(facts)), vectors)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    clips = [Clip(f"{n:02}", n, (f"{n:02}.wav",)) for n in range(20)]
+    owners = [n // 2 for n in range(40)]
+    base = Base.of(clips, owners, [(0.0, 1.0)] * 40, vectors)
+    index = Index(tmp_path, Origin("f", Path("c"), Path("l")), base)
     hits = index.search(np.array([1, 0], np.float32), 3, parse("seconds >= 15"))
     assert [hit.clip.id for hit in hits] == ["15", "16", "17"]
     assert index.search(np.array([1, 0], np.float32), 3, parse("seconds < 0")) == []

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 from typer.testing import CliRunner, Result
 
-from m2d_clap.index import Index, Report, build_index
+from m2d_clap.index import Clip, Index, Report, build_index
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.backup import back_up, restore
 from m2d_clap.index.build import Progress
@@ -28,7 +28,6 @@ from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.check import Checked, check_index
 from m2d_clap.index.duplicates import duplicates
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.store import Clip
 from m2d_clap.index.transfer import export, import_
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig

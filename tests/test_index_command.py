@@ -85,6 +85,20 @@ def test_a_machine_gets_everything_as_json(
     assert set(hits[0]) == {"id", "path", "score", "start", "end"}
 
 
+def test_the_kinds_that_fit_are_measured_on_what_is_there(
+    library: Path, tmp_path: Path, models: tuple[Path, Path]
+) -> None:
+    words = ["index", library, "--out", tmp_path / "x", "--checkpoint", models[0]]
+    assert call(*words, "--kind", "pq").exit_code == 0
+    report = json.loads(call(*words, "--report", "--memory", "1200", "--json").stdout)
+    found = {each["kind"]: each for each in report["kinds"]}
+    assert set(found) == {"ivf-sq8", "pq"}
+    assert found["pq"]["served"] and found["pq"]["bytes"] == 56
+    assert "served now" in call(*words, "--report").stdout
+    for wrong in (["--kind", "best"], ["--memory", "much"]):
+        assert call(*words, *wrong).exit_code == 2
+
+
 def test_another_checkpoint_is_refused_by_both_commands(
     library: Path, tmp_path: Path, models: tuple[Path, Path]
 ) -> None:

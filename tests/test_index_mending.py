@@ -1,16 +1,20 @@
 """An index that is damaged, foreign, in use or of another model says what to do about it."""
 
+import json
 import os
 import shlex
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import faiss
+import numpy as np
 import pytest
 
 from m2d_clap.index import Index, build_index
+from m2d_clap.index.base import Base
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
@@ -107,35 +111,81 @@ def test_an_index_folder_must_be_elsewhere_and_its_name_utf_8(tmp_path: Path) ->
 def test_the_generation_before_stays_and_older_ones_go(tmp_path: Path) -> None:
     for _ in range(4):
         generation(tmp_path)
-    assert sorted(f.name for f in tmp_path.glob("*.faiss")) == [
-        "vectors-3.faiss",
-        "vectors-4.faiss",
-    ]
-    (tmp_path / "vectors-9.faiss").write_text("left by a run that was killed before its switch")
+    assert places(tmp_path) == ["generation-3", "generation-4"]
+    (tmp_path / "generation-9").mkdir()  # left by a run that was killed before its switch
+    (tmp_path / "making-0-ab").mkdir()
+    (tmp_path / f"making-{os.getpid()}-ab").mkdir()  # by one that is still at it
     generation(tmp_path)
-    assert sorted(f.name for f in tmp_path.glob("*.faiss")) == [
-        "vectors-10.faiss",
-        "vectors-4.faiss",
-    ]
+    assert places(tmp_path) == ["generation-10", "generation-4", f"making-{os.getpid()}-ab"]
 
 
 def test_an_index_replaced_while_it_is_opened_is_opened_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation(tmp_path)
-    real = faiss.read_index
+    real = Base.open
     tried = []
 
-    def read_index(name: str) -> object:
-        tried.append(name)
+    def opened(folder: Path, facts: Any) -> Base:
+        tried.append(facts["generation"])
         if len(tried) == 1:
             generation(tmp_path)
             generation(tmp_path)
-        return real(name)
+        return real(folder, facts)
 
-    monkeypatch.setattr(faiss, "read_index", read_index)
+    monkeypatch.setattr(Base, "open", opened)
     assert len(Index.open(tmp_path)) == 0
-    assert [Path(name).name for name in tried] == ["vectors-1.faiss", "vectors-3.faiss"]
+    assert tried == ["generation-1", "generation-3"]
+
+
+def test_an_opened_generation_outlives_its_files(tmp_path: Path) -> None:
+    index = Index.open(release_0_1(tmp_path / "old"))
+    for _ in range(3):
+        generation(tmp_path / "old")
+    assert not (tmp_path / "old" / "vectors-7.faiss").exists()
+    assert index.search(np.array([0, 1, 0, 0], np.float32), 1)[0].clip.id == "b"
+
+
+def test_an_index_of_release_0_1_opens_and_the_next_run_makes_it_a_new_one(tmp_path: Path) -> None:
+    folder = release_0_1(tmp_path / "x")
+    index = Index.open(folder)
+    assert (len(index), index.windows, index.generation) == (2, 3, 7)
+    (hit, other) = index.search(np.array([0, 1, 0, 0], np.float32), 2)
+    assert (hit.clip.paths, hit.start, hit.end) == (("b.wav", "c.wav"), 10.0, 12.5)
+    assert other.clip.metadata == {"title": "One"}
+    generation(folder)
+    assert Index.open(folder).generation == 8
+    facts = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(facts | {"format_version": 3}))
+    with pytest.raises(LibraryIndexError, match="upgrade"):
+        Index.open(folder)
+
+
+def release_0_1(folder: Path) -> Path:
+    """An index as that release wrote it: one JSON beside flat vectors, a catalogue of format 1."""
+    generation(folder)
+    with closing(sqlite3.connect(folder / CATALOGUE_FILE)) as db, db:
+        for table in ("uploads", "deleted", "changes", "facts", "sidecars"):
+            db.execute(f"DROP TABLE {table}")
+        db.execute("DROP INDEX files_by_clip")
+        db.execute("PRAGMA user_version = 1")
+    shutil.rmtree(folder / "generation-1")
+    flat = faiss.IndexFlatIP(4)
+    flat.add(np.eye(4, dtype=np.float32)[:3])
+    faiss.write_index(flat, str(folder / "vectors-7.faiss"))
+    clips = [
+        {"id": "a", "seconds": 2.0, "paths": ["a.wav"], "metadata": {"title": "One"}},
+        {"id": "b", "seconds": 12.5, "paths": ["b.wav", "c.wav"]},
+    ]
+    facts = {name: str(value) for name, value in vars(ORIGIN).items()}
+    rows = [[0, 0.0, 2.0], [1, 10.0, 12.5], [1, 0.0, 10.0]]
+    whole = {"format_version": 1, **facts, "vectors": "vectors-7.faiss", "clips": clips}
+    (folder / "index.json").write_text(json.dumps(whole | {"rows": rows}))
+    return folder
+
+
+def places(folder: Path) -> list[str]:
+    return sorted(f.name for f in folder.iterdir() if f.is_dir())
 
 
 def test_an_index_that_is_missing_or_damaged_is_explained(tmp_path: Path) -> None:
@@ -145,10 +195,17 @@ def test_an_index_that_is_missing_or_damaged_is_explained(tmp_path: Path) -> Non
     with pytest.raises(LibraryIndexError, match="make one with"):
         Index.open(tmp_path / "file")
     generation(tmp_path / "x")
-    (tmp_path / "x" / "vectors-1.faiss").write_text("short")
-    with pytest.raises(LibraryIndexError, match="damaged"):
-        Index.open(tmp_path / "x")
-    (tmp_path / "x" / "vectors-1.faiss").unlink()
+    place = tmp_path / "x" / "generation-1"
+    for name in ("vectors.faiss", "owners.npy", "facts-ends.npy"):
+        whole = (place / name).read_bytes()
+        (place / name).write_text("short")
+        with pytest.raises(LibraryIndexError, match="damaged"):
+            Index.open(tmp_path / "x")
+        (place / name).unlink()
+        with pytest.raises(LibraryIndexError, match="damaged"):
+            Index.open(tmp_path / "x")
+        (place / name).write_bytes(whole)
+    shutil.rmtree(place)
     with pytest.raises(LibraryIndexError, match="damaged"):
         Index.open(tmp_path / "x")
     for text in ("{", "[]", '{"format_version": 1}', "\xff"):

@@ -2,28 +2,26 @@
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m2d_clap.index import Hit, Index, Place
+from m2d_clap.index import Clip, Hit, Index, Place
+from m2d_clap.index.base import Base
 from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
+from m2d_clap.index.origin import Origin
 from m2d_clap.index.positions import positions
 
 DIM = 3
 
 
 def index_of(vectors: NDArray[np.float32], owners: list[int], names: list[str]) -> Index:
-    fast = faiss.IndexFlatIP(vectors.shape[1])
-    fast.add(vectors)
-    clips = [{"id": name, "seconds": 1.0, "paths": [f"{name}.wav"]} for name in names]
-    rows = [(owner, float(row), row + 1.0) for row, owner in enumerate(owners)]
-    facts = {"fingerprint": "f", "checkpoint": "c", "library": "l", "clips": clips, "rows": rows}
-    facts["vectors"] = "vectors-7.faiss"
-    return Index(Path("x"), facts, fast)
+    clips = [Clip(name, 1.0, (f"{name}.wav",)) for name in names]
+    times = [(float(row), row + 1.0) for row in range(len(owners))]
+    base = Base.of(clips, owners, times, vectors, number=7)
+    return Index(Path("x"), Origin("f", Path("c"), Path("l")), base)
 
 
 @st.composite

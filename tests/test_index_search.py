@@ -2,28 +2,28 @@
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m2d_clap.index import Index
+from m2d_clap.index import Clip, Index
+from m2d_clap.index.base import Base
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.exact import best_clips
+from m2d_clap.index.origin import Origin
 
 DIM = 3
 
 
 def index_of(vectors: NDArray[np.float32], clips: list[int]) -> Index:
     """Rows in the order given, row i at second i of the clip it belongs to."""
-    fast = faiss.IndexFlatIP(DIM)
-    fast.add(vectors)
-    names = [{"id": str(c), "seconds": 1.0, "paths": [f"{c}.wav"]} for c in range(max(clips) + 1)]
-    rows = [(clip, float(row), row + 1.0) for row, clip in enumerate(clips)]
-    facts = {"fingerprint": "f", "checkpoint": "c", "library": "l", "clips": names, "rows": rows}
-    return Index(Path("x"), facts, fast)
+    names = [Clip(str(c), 1.0, (f"{c}.wav",)) for c in range(max(clips) + 1)]
+    times = [(float(row), row + 1.0) for row in range(len(clips))]
+    return Index(
+        Path("x"), Origin("f", Path("c"), Path("l")), Base.of(names, clips, times, vectors)
+    )
 
 
 @st.composite

@@ -228,11 +228,10 @@ def switch_model(made: Path, seed: int = 1) -> None:
     place, index = made / f"model-{seed}", made / f"index-{seed}"
     checkpoint, clap = make_model(place, seed)
     build_index(made / "library", index, place, checkpoint.fingerprint, clap)
-    (file,) = index.glob("vectors-*.faiss")
-    file.rename(made / "index" / f"vectors-{seed + 8}.faiss")
+    (index / "generation-1").rename(made / "index" / f"generation-{seed + 8}")
     facts = json.loads((index / "index.json").read_text())
     aside = made / "index" / "aside.json"
-    aside.write_text(json.dumps(facts | {"vectors": f"vectors-{seed + 8}.faiss"}))
+    aside.write_text(json.dumps(facts | {"generation": f"generation-{seed + 8}"}))
     aside.replace(made / "index" / "index.json")
 
 

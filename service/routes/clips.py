@@ -2,22 +2,33 @@
 
 import mimetypes
 from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import FileResponse
 
-from m2d_clap.service import clips, schemas
+from m2d_clap.service import adding, clips, schemas
 from m2d_clap.service.openapi import reference
 from m2d_clap.service.routes import examples
 from m2d_clap.service.routes.parts import (
     Backend,
+    Upload,
     caching,
     clip,
     example,
     refusals,
     unchanged,
 )
-from m2d_clap.service.schemas import Clip, Clips, Count, Cursor, FilterText, Identifier, Theme
+from m2d_clap.service.schemas import (
+    Clip,
+    Clips,
+    Count,
+    Cursor,
+    FilterText,
+    Identifier,
+    Metadata,
+    Theme,
+)
 
 router = APIRouter(tags=["clips"])
 
@@ -43,6 +54,68 @@ async def list_clips(
     """The library, by path."""
     found = await clips.listed(engine, k, cursor, filter)
     return Clips(clips=[clip(each) for each in found.clips], next=found.next, total=found.total)
+
+
+@router.post(
+    "/clips",
+    operation_id="add_clip",
+    status_code=201,
+    response_model=Clip,
+    responses={
+        201: {
+            "description": "it was added, and is found from now on",
+            "headers": {"Location": {"description": "of the clip", "schema": {"type": "string"}}},
+            "content": {"application/json": {"example": examples.UPLOADED}},
+        },
+        200: {
+            "description": "the same sound is there already: this clip",
+            "content": {
+                "application/json": {"schema": reference(schemas.Clip), "example": examples.CLIP}
+            },
+        },
+        **refusals(
+            *("bad-request", "invalid-request", "read-only", "body-too-large", "audio-too-long"),
+            *("not-audio", "bad-samples", "too-costly", "busy", "worker-down", "index-busy"),
+            *("encoding-failed", "index-failed"),
+        ),
+    },
+)
+async def add_clip(
+    file: Upload,
+    engine: Backend,
+    response: Response,
+    metadata: Annotated[
+        Metadata | None,
+        Form(
+            description="what is known of it: a JSON object, which filters can ask for",
+            examples=['{"title": "Rex", "year": 2024}'],
+        ),
+    ] = None,
+) -> Clip:
+    """Add a sound to the library. It is on disk, and can be found, before this is answered."""
+    known = adding.metadata(metadata)
+    found, new = await adding.add(engine, file.file, file.filename or "", known)
+    response.status_code = 201 if new else 200
+    if new:
+        response.headers["Location"] = f"/v1/clips/{quote(found.id)}"
+    return clip(found)
+
+
+@router.delete(
+    "/clips/{clip_id}",
+    operation_id="delete_clip",
+    status_code=204,
+    response_class=Response,
+    responses={
+        204: {"description": "it is gone, for good, before this is answered"},
+        **refusals("unknown-clip", "invalid-request", "read-only", "index-busy", "index-failed"),
+    },
+)
+async def delete_clip(clip_id: Identifier, engine: Backend) -> Response:
+    """Take a sound out of the library. An uploaded one is erased; a file of the library's folder stays
+    where it lies, and is left out whenever that is indexed, until the same sound is added again."""
+    await adding.delete(engine, clip_id)
+    return Response(status_code=204)
 
 
 @router.get(
@@ -72,12 +145,14 @@ async def get_clip_audio(clip_id: Identifier, engine: Backend, request: Request)
     there = await clips.lying(engine, clip_id)
     if (same := unchanged(request, there.tag)) is not None:
         return same
-    kind = mimetypes.guess_type(there.file.name)[0] or "application/octet-stream"
+    kind = mimetypes.guess_type(there.name)[0] or ""
+    if not kind.startswith(("audio/", "video/")):  # no browser shall run what was uploaded
+        kind = "application/octet-stream"
     return FileResponse(
         there.file,
         media_type=kind,
         headers=caching(there.tag),
-        filename=there.file.name,
+        filename=there.name,
         content_disposition_type="inline",
     )
 

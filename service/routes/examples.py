@@ -12,6 +12,11 @@ CLIP: dict[str, Any] = {
     "spectrogram": "/v1/clips/e5c0c7c0770cc831/spectrogram.png",
     "waveform": "/v1/clips/e5c0c7c0770cc831/waveform.json",
 }
+UPLOADED = CLIP | {
+    "path": "uploads/e5c0c7c0770cc831/bell.wav",
+    "paths": ["uploads/e5c0c7c0770cc831/bell.wav"],
+    "metadata": {"title": "Evening bell"},
+}
 HITS = {
     "hits": [CLIP | {"score": 0.306, "relevance": 0.93, "start": 0.0, "end": 4.68}],
     "next": None,
@@ -42,6 +47,10 @@ INDEX = {
     "windows": 230,
     "seconds": 1021.5,
     "generation": 3,
+    "changes": 12,
+    "beside": 2,
+    "kind": "flat",
+    "recall": 1.0,
     "fingerprint": "8938ea177a96fca29f4fc0d0d6af16c7889b99a63839cc55b601f1150f854ec6",
     "dim": 384,
     "relevance": ["text", "sound"],

@@ -1,0 +1,137 @@
+"""Sounds added to, and deleted from, an index that is being served: on disk before anyone is told."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.changes import FOLDER, STORED, Upload
+from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.store import Index
+from m2d_clap.index.windows import Embedded
+
+_PATIENCE = 5.0  # seconds for another change, which takes a fraction of one
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound that was uploaded and embedded. content: SHA-256 of its bytes, in hex; name: the
+    file's, as it was given; metadata: JSON values."""
+
+    content: str
+    name: str
+    seconds: float
+    windows: Sequence[Embedded]
+    metadata: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """As a file of the library with the same bytes has."""
+        return self.content[:16]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may lie beside a generation before another one is made: rows, or a share of its own (and
+    no fewer than `least`), and the share of its clips that may be deleted."""
+
+    rows: int = 4096
+    share: float = 0.1
+    least: int = 256
+
+    @classmethod
+    def of(cls, rows: int) -> "Limits":
+        """Never more than so many rows; the share counts above a sixteenth of them."""
+        return cls(rows, least=max(1, rows // 16))
+
+    def passed(self, index: Index) -> bool:
+        rows = len(index.delta.owners)
+        gone = len(index.base.clips) + len(index.delta.clips) - len(index)
+        most = max(self.least, self.share * len(index.base.vectors))
+        return rows > min(self.rows, most) or gone > max(
+            self.least, self.share * len(index.base.clips)
+        )
+
+
+def add(folder: Path, heard: Heard, file: BinaryIO) -> bool:
+    """Stores a sound; whether it was not there yet.
+
+    On disk when this returns. Raises IndexBusyError where something else is writing, and
+    LibraryIndexError where the folder cannot be written.
+    """
+    with _writing(folder) as catalogue:
+        if heard.id in catalogue.complete():
+            return False
+        name = _plain(heard.name)
+        ending = Path(name).suffix.lower()
+        stored = Path(STORED) / heard.content[:2] / f"{heard.content}{ending}"
+        _store(file, folder / stored)
+        path = f"{FOLDER}/{heard.id}/{name}"
+        upload = Upload(path, stored.as_posix(), heard.metadata)
+        catalogue.changes.add(heard.id, heard.seconds, heard.windows, upload)
+    return True
+
+
+def delete(folder: Path, clip: str) -> bool:
+    """Whether there was such a sound. A file in the library stays, and is left out from now on.
+
+    On disk when this returns. Raises as `add` does.
+    """
+    with _writing(folder) as catalogue:
+        upload = catalogue.changes.upload(clip)
+        there = catalogue.changes.delete(clip)
+        if there and upload is not None:
+            (folder / upload.stored).unlink(missing_ok=True)
+    return there
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[Catalogue]:
+    file = folder / CATALOGUE_FILE
+    if not file.is_file():
+        raise LibraryIndexError(
+            f"{file} is not there, so that nothing can be added or deleted: give the `m2d-clap "
+            "index` command that made the index again"
+        )
+    try:
+        with Catalogue.open(file, _PATIENCE) as catalogue:
+            yield catalogue
+    except OSError as error:
+        raise LibraryIndexError(f"{folder} cannot be written ({error.strerror})") from error
+
+
+def _store(file: BinaryIO, place: Path) -> None:
+    """Under its name only when it is whole and on disk."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, aside = tempfile.mkstemp(prefix=".", dir=place.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as written:
+            file.seek(0)
+            shutil.copyfileobj(file, written)
+            written.flush()
+            os.fsync(written.fileno())
+        Path(aside).replace(place)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+    for folder in (place.parent, place.parent.parent, place.parent.parent.parent):
+        opened = os.open(folder, os.O_RDONLY)
+        os.fsync(opened)
+        os.close(opened)
+
+
+def _plain(name: str) -> str:
+    """A file's name without folders and without what cannot be shown; the end is kept."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    shown = "".join(c if c.isprintable() else "_" for c in last).strip().lstrip(".")
+    shown = shown.encode("utf-8", "replace").decode()
+    stem, dot, ending = shown.rpartition(".")
+    if not (stem and ending.isalnum() and ending.isascii() and len(ending) <= 8):
+        stem, dot, ending = shown, "", ""
+    return f"{stem[:_LONGEST_NAME] or 'sound'}{dot}{ending}"
