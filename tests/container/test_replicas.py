@@ -47,7 +47,7 @@ def proxy(docker: Any, folder: Path, replicas: list[str]) -> Iterator[str]:
     command += ["-keyout", folder / "certificates/tls.key", "-out", folder / "certificates/tls.crt"]
     subprocess.run(command, check=True, capture_output=True)
     run = [nginx, "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"]
-    with subprocess.Popen(run, stderr=(folder / "nginx.log").open("w")) as process:
+    with (folder / "nginx.log").open("w") as log, subprocess.Popen(run, stderr=log) as process:
         try:
             yield f"https://127.0.0.1:{port}"
         finally:
