@@ -7,7 +7,8 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini mini-spectra mini-squares clean
+.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini mini-spectra mini-squares \
+  train-captions clean
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +47,7 @@ test-container: $(STAMP)  ## build the image and run what docker/README.md says,
 	docker/verify/verify
 
 MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
+PARENT ?= model/mini
 TRAIN := $(BIN)/m2d-clap train $(DATA) $(MINI)
 
 train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/ensemble/best
@@ -62,6 +64,12 @@ mini-squares: $(STAMP)
 	mkdir -p runs/mini
 	$(TRAIN) --out runs/mini/squares --stage 1-squares-mini --every 5 > runs/mini/squares.log 2>&1
 	$(TRAIN) --out runs/mini/squares-gentle --stage 1-gentle-mini --parent runs/mini/squares/best --every 4 >> runs/mini/squares.log 2>&1
+
+train-captions: $(STAMP)  ## train a captioner on PARENT (the bundled checkpoint) from DATA, into runs/captions/best
+	$(BIN)/m2d-clap train $(DATA) --stage caption-mini --parent $(PARENT) --out runs/captions \
+	  --without-licence NC --procedural 8 --threads 1
+	$(BIN)/m2d-clap evaluate runs/captions/best $(DATA) --split valid --protocol captions \
+	  --without-licence NC --procedural 8
 
 check: $(STAMP)  ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

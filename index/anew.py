@@ -6,6 +6,7 @@ from pathlib import Path
 
 from m2d_clap.index import live
 from m2d_clap.index.build import BATCH_SECONDS, Progress, Report, build_index
+from m2d_clap.index.captions import Captioning
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
@@ -25,6 +26,7 @@ def build_anew(
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
     wish: Wish | None = None,
+    captioning: Captioning | None = None,
 ) -> tuple[Report, Path | None]:
     """Builds beside `out` and switches when it is done; returns where the old index is kept.
 
@@ -48,7 +50,7 @@ def build_anew(
         if wish is None and (before := current(out).get("wish")):
             wish = Wish(**before)
     given = (library, aside, checkpoint, fingerprint, clap, progress, batch_seconds, wish)
-    report = build_index(*given)
+    report = build_index(*given, captioning)
     try:
         return report, _switch(aside, out, library)
     except OSError as error:

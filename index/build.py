@@ -10,6 +10,7 @@ from pathlib import Path
 
 from m2d_clap.index.ahead import ahead
 from m2d_clap.index.busy import Busy
+from m2d_clap.index.captions import Captioning, caption_clips
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.decoders import Decoders
 from m2d_clap.index.embed import Batch, encoded, write
@@ -54,7 +55,8 @@ class Report:
     content; moved, only now, with the content of one that is gone; gone, only before, and not
     moved; unchanged, neither read nor changed. identical: files that hold what another one holds.
     skipped: (path, reason) of files that are no sound; hidden: how many files and folders were
-    not looked at for the dot before their name; embedded: sounds; seconds of sound embedded.
+    not looked at for the dot before their name; embedded: sounds; seconds of sound embedded;
+    captioned: sounds, by this run.
     busy: the share (0 … 1) of the time in which each part of the pipeline worked; slowest: the
     busiest, which all others waited for; None where nothing was read. elapsed: seconds.
     """
@@ -75,6 +77,7 @@ class Report:
     busy: Mapping[str, float] = field(default_factory=dict)
     slowest: str | None = None
     elapsed: float = 0.0
+    captioned: int = 0
 
 
 def build_index(
@@ -86,8 +89,11 @@ def build_index(
     progress: Callable[[Progress], None] = lambda _: None,
     batch_seconds: float = BATCH_SECONDS,
     wish: Wish | None = None,
+    captioning: Captioning | None = None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
+
+    captioning: also captions every sound that has no caption by this captioner.
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
@@ -104,7 +110,8 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             catalogue.claim(origin, out)
-            return _build(origin, out, catalogue, clap, progress, batch_seconds, wish)
+            given = (origin, out, catalogue, clap, progress, batch_seconds, wish, captioning)
+            return _build(*given)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -119,6 +126,7 @@ def _build(
     progress: Callable[[Progress], None],
     batch_seconds: float,
     wish: Wish | None,
+    captioning: Captioning | None,
 ) -> Report:
     began = time.perf_counter()
     found = walk(origin.library, out)
@@ -163,6 +171,9 @@ def _build(
     catalogue.keep_only({file.path for file in files} | unseen)
     catalogue.tell(beside.facts, unseen)
     after = catalogue.paths()
+    captioned = 0
+    if captioning is not None:
+        captioned = caption_clips(catalogue.captions, origin.library, clap, captioning)
     clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin, wish)
     return Report(
         clips=clips,
@@ -178,6 +189,7 @@ def _build(
         busy=shares,
         slowest=max(shares, key=lambda part: shares[part]) if shares else None,
         elapsed=round(time.perf_counter() - began, 3),
+        captioned=captioned,
     )
 
 

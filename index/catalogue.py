@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from m2d_clap.index.captions import Captions
 from m2d_clap.index.changes import Changes, described
 from m2d_clap.index.clips import Clip
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
@@ -174,7 +175,13 @@ class Catalogue:
             )
             self._db.execute("DELETE FROM windows WHERE clip NOT IN (SELECT id FROM clips)")
             self._db.execute("DELETE FROM facts WHERE clip NOT IN (SELECT id FROM clips)")
+            self.captions.forget_gone()
         return len(gone)
+
+    @property
+    def captions(self) -> Captions:
+        """Of its sounds, where they were asked for."""
+        return Captions(self._db)
 
     def paths(self) -> dict[str, str]:
         """The clip of every file."""

@@ -106,7 +106,7 @@ def _rows(catalogue: Catalogue) -> Iterator[Finding]:
     )
     paths = "SELECT path FROM files UNION SELECT path FROM broken"
     again = "forgotten: the next `m2d-clap index` embeds them"
-    rules = (
+    rules: tuple[tuple[str, str, str], ...] = (
         (
             "windows of sounds with gaps",
             f"DELETE FROM windows WHERE clip IN ({holes}){spared}",
@@ -138,6 +138,9 @@ def _rows(catalogue: Catalogue) -> Iterator[Finding]:
             "forgotten",
         ),
     )
+    if catalogue.captions.there():
+        lost = "DELETE FROM captions WHERE clip NOT IN (SELECT id FROM clips)"
+        rules = (*rules, ("captions of sounds that are not there", lost, "forgotten"))
     for what, statement, done in rules:
         if found := catalogue.mend(statement):
             yield Finding(f"{found} {what}", done)

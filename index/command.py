@@ -16,6 +16,7 @@ from rich.table import Table
 
 from m2d_clap.index import build, library_command
 from m2d_clap.index.anew import build_anew
+from m2d_clap.index.captions import Captioning
 from m2d_clap.index.check import Checked, check_index
 from m2d_clap.index.kinds import Asked, Wish
 from m2d_clap.index.report import Measured, measured
@@ -39,6 +40,9 @@ def index(
     batch_seconds: Annotated[
         float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
     ] = build.BATCH_SECONDS,
+    captions: Annotated[
+        bool, typer.Option("--captions", help="also caption every sound (metadata.caption)")
+    ] = False,
     kind: Annotated[
         str | None,
         typer.Option(help="auto | flat | ivf-sq8 | hnsw | pq; default: as before, at first auto"),
@@ -71,7 +75,7 @@ def index(
         return
     try:
         asked = (library, out, checkpoint or bundled(), batch_seconds)
-        done = _index(*asked, cast(Precision, precision), wish, anew)
+        done = _index(*asked, cast(Precision, precision), wish, anew, captions)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -90,8 +94,11 @@ def _index(
     precision: Precision,
     wish: Wish | None,
     anew: bool,
+    captions: bool,
 ) -> build.Report:
     model = Checkpoint.load(checkpoint)
+    captioning = None
+    captioner = model.build_captioner() if captions else None
     clap = model.clap()
     clap.precision = precision
     columns = (
@@ -108,10 +115,15 @@ def _index(
             files = f"{state.done}/{state.files} files"
             bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
 
+        def show_captions(done: int, of: int) -> None:
+            bar.update(task, completed=done, total=of or 1, files=f"{done}/{of} captions")
+
+        if captioner is not None and model.captioner is not None:
+            captioning = Captioning(captioner, model.captioner.fingerprint, show_captions)
         given = (library, out, checkpoint, model.fingerprint, clap, show, batch_seconds, wish)
         if not anew:
-            return build.build_index(*given)
-        done, before = build_anew(*given)
+            return build.build_index(*given, captioning)
+        done, before = build_anew(*given, captioning)
     if before is not None:
         typer.echo(f"the index before is kept as {before}", err=True)
     return done

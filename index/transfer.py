@@ -9,7 +9,7 @@
                   "deleted": ids of sounds that are left out, whatever files hold them}
 
 The windows of the first clip are the first rows of the vectors, and so on. `metadata` is what the
-rest comes to; it is not read back.
+rest, and the caption where one was made, comes to; it is not read back: `--captions` makes them again.
 """
 
 import contextlib

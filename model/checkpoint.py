@@ -4,6 +4,7 @@ config.json        format_version, fingerprint, every setting of the model
 model.safetensors  every weight, float32 or float16
 tokenizer.json     for a text encoder of our own: how its texts become token ids
 README.md          the model card, where there is one
+captioner.*        where there is one: see caption_file.py
 """
 
 import functools
@@ -22,9 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from m2d_clap.model.caption_file import CaptionerPart, claimed_fingerprint, digest_of_weights
+from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, config_from_dict, config_to_dict
-from m2d_clap.model.errors import CheckpointError, TextEncoderError
+from m2d_clap.model.errors import CheckpointError, NoCaptionerError, TextEncoderError
 from m2d_clap.model.tokenizer import TOKENIZER_FILE, Tokenizer
 
 FORMAT_VERSION = 2
@@ -40,12 +43,22 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
 class Checkpoint:
     """Settings and weights of one model, as values.
 
-    tokenizer: the text of tokenizer.json, exactly where the text encoder is our own.
+    tokenizer: the text of tokenizer.json, exactly where the text encoder is our own. captioner:
+    where it has one, which learned on this very audio encoder.
     """
 
     config: ClapConfig
     weights: Mapping[str, Tensor]
     tokenizer: str | None = None
+    captioner: CaptionerPart | None = None
+
+    def __post_init__(self) -> None:
+        if self.captioner is not None and self.captioner.hears != self.hearing:
+            raise CheckpointError(
+                "the captioner was trained on another audio encoder: train it anew with "
+                "m2d-clap train MANIFEST --stage caption-mini --parent CHECKPOINT, or delete "
+                "captioner.json"
+            )
 
     @classmethod
     def of(cls, clap: Clap, dtype: torch.dtype = torch.float32) -> "Checkpoint":
@@ -59,15 +72,34 @@ class Checkpoint:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """sha256 over settings, weights, tokenizer: equal exactly when the model is the same."""
+        """sha256 over settings, weights, tokenizer: equal exactly when the model is the same.
+
+        Without the captioner, which changes no embedding.
+        """
         digest = hashlib.sha256(json.dumps(config_to_dict(self.config), sort_keys=True).encode())
-        for name in sorted(self.weights):
-            tensor = self.weights[name].contiguous()
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        digest_of_weights(digest, self.weights)
         if self.tokenizer is not None:
             digest.update(self.tokenizer.encode())
         return digest.hexdigest()
+
+    @functools.cached_property
+    def hearing(self) -> str:
+        """sha256 over what makes patch tokens and CLAP embeddings of sounds."""
+        settings = config_to_dict(self.config)
+        parts = [settings[name] for name in ("front_end", "encoder", "projector")]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+        heard = ("audio.backbone.", "audio.audio_proj.")
+        digest_of_weights(digest, {n: w for n, w in self.weights.items() if n.startswith(heard)})
+        return digest.hexdigest()
+
+    def build_captioner(self, device: str | torch.device = "cpu") -> Captioner:
+        """The captioner, float32. Raises NoCaptionerError where the checkpoint has none."""
+        if self.captioner is None:
+            raise NoCaptionerError(
+                f"the checkpoint ({self.config.name}) has no captioner: train one with "
+                "m2d-clap train MANIFEST --stage caption-mini --parent CHECKPOINT"
+            )
+        return self.captioner.captioner(device)
 
     def clap(self, device: str | torch.device = "cpu") -> Clap:
         """The model, float32, in evaluation mode. Raises CheckpointError when keys do not fit."""
@@ -143,6 +175,8 @@ class Checkpoint:
         (aside / CONFIG_FILE).write_text(json.dumps(description, indent=2) + "\n")
         if self.tokenizer is not None:
             (aside / TOKENIZER_FILE).write_text(self.tokenizer, encoding="utf-8", newline="")
+        if self.captioner is not None:
+            self.captioner.write(aside)
         if card is not None:
             (aside / CARD_FILE).write_text(card)
         for file in aside.iterdir():
@@ -159,7 +193,8 @@ class Checkpoint:
             weights = load_file(folder / WEIGHTS_FILE)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"cannot read {folder / WEIGHTS_FILE}: {error}") from error
-        checkpoint = cls(config, weights, _read_tokenizer(folder, config))
+        captioner = CaptionerPart.read(folder)
+        checkpoint = cls(config, weights, _read_tokenizer(folder, config), captioner)
         if checkpoint.fingerprint != description["fingerprint"]:
             raise CheckpointError(
                 f"{folder} is damaged or was edited: its fingerprint does not match its contents"
@@ -191,16 +226,21 @@ def bundled() -> Path:
 
 @dataclass(frozen=True)
 class Description:
-    """What a checkpoint folder says of itself."""
+    """What a checkpoint folder says of itself. captioner: its fingerprint, None without one."""
 
     config: ClapConfig
     fingerprint: str
+    captioner: str | None = None
 
 
 def describe(folder: Path) -> Description:
     """Settings and claimed fingerprint, without reading the weights. Raises CheckpointError."""
     description = _read_config(folder)
-    return Description(config_from_dict(description["model"]), str(description["fingerprint"]))
+    return Description(
+        config_from_dict(description["model"]),
+        str(description["fingerprint"]),
+        claimed_fingerprint(folder),
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Commands about models: `import`, `info`, `embed`."""
+"""Commands about models: `import`, `info`, `embed`, `caption`."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, cast
@@ -9,6 +10,7 @@ import torch
 import typer
 
 from m2d_clap.model.audio import read_audio
+from m2d_clap.model.caption_command import caption
 from m2d_clap.model.checkpoint import Checkpoint, bundled
 from m2d_clap.model.clap import Precision
 from m2d_clap.model.config import config_to_dict
@@ -24,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_)
     app.command()(info)
     app.command()(embed)
+    app.command()(caption)
 
 
 def import_(
@@ -52,8 +55,11 @@ def info(
     loaded = Checkpoint.load(checkpoint or bundled())
     settings = config_to_dict(loaded.config)
     count = sum(weight.numel() for weight in loaded.weights.values())
+    part = loaded.captioner
+    speaks = part and {**dataclasses.asdict(part.config), "fingerprint": part.fingerprint}
     if as_json:
         facts = {"fingerprint": loaded.fingerprint, "parameters": count, "model": settings}
+        facts["captioner"] = speaks
         typer.echo(json.dumps(facts))
         return
     typer.echo(f"{loaded.config.name}  ({count / 1e6:.1f} M weights, {loaded.fingerprint[:12]})")
@@ -63,6 +69,9 @@ def info(
             value = ", ".join(f"{k} {v}" for k, v in value.items() if v not in ({}, "", 0, "none"))
         typer.echo(f"  {name}: {value}")
     typer.echo(f"  labels: {len(loaded.config.labels)}")
+    if part is not None:
+        weights = sum(weight.numel() for weight in part.weights.values())
+        typer.echo(f"  captioner: {weights / 1e6:.1f} M weights, {part.config.vocabulary} words")
 
 
 def embed(

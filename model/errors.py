@@ -31,3 +31,11 @@ class UpstreamError(ClapError):
 
 class TextEncoderError(ClapError):
     """A text encoder that is needed and cannot be found; the message lists where it was sought."""
+
+
+class CaptionError(ClapError):
+    """A way to make captions that cannot be."""
+
+
+class NoCaptionerError(ClapError):
+    """The checkpoint has no captioner."""

@@ -28,6 +28,19 @@ class Narrow(TypedDict, total=False):
     min_relevance: float | None
 
 
+class CaptionOptions(TypedDict, total=False):
+    """How captions are chosen; see the route's description."""
+
+    n: int
+    decoding: Literal["beam", "greedy", "nucleus"]
+    width: int
+    length_penalty: float
+    no_repeat: int
+    top_p: float
+    temperature: float
+    seed: int
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """One request. sounds: sent as multipart parts `file`, beside `form`. answer: what its JSON is
@@ -114,6 +127,12 @@ def tags(
     if labels:
         form["labels"] = list(labels)
     return Call("POST", "/v1/tags", schemas.Tags, form=form, sounds=(sound,))
+
+
+def captions(sound: Sound, timeline: bool, options: CaptionOptions) -> Call[schemas.Captions]:
+    form: dict[str, str | list[str]] = {name: str(value) for name, value in options.items()}
+    form["timeline"] = str(timeline).lower()
+    return Call("POST", "/v1/captions", schemas.Captions, form=form, sounds=(sound,))
 
 
 def embeddings(

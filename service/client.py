@@ -16,7 +16,7 @@ import httpx
 
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import calls, openai, schemas
-from m2d_clap.service.calls import Call, Narrow, Sound
+from m2d_clap.service.calls import Call, CaptionOptions, Narrow, Sound
 from m2d_clap.service.schemas import Theme
 
 T = TypeVar("T")
@@ -124,6 +124,11 @@ class Client(_Connected[httpx.Client]):
         trained: bool = False,
     ) -> schemas.Tags:
         return self._ask(calls.tags(sound, labels, k, timeline, trained))
+
+    def captions(
+        self, sound: Sound, timeline: bool = False, **options: Unpack[CaptionOptions]
+    ) -> schemas.Captions:
+        return self._ask(calls.captions(sound, timeline, options))
 
     def embeddings(
         self, inputs: Sequence[str], modality: Literal["text", "audio"] = "text"
@@ -244,6 +249,11 @@ class AsyncClient(_Connected[httpx.AsyncClient]):
         trained: bool = False,
     ) -> schemas.Tags:
         return await self._ask(calls.tags(sound, labels, k, timeline, trained))
+
+    async def captions(
+        self, sound: Sound, timeline: bool = False, **options: Unpack[CaptionOptions]
+    ) -> schemas.Captions:
+        return await self._ask(calls.captions(sound, timeline, options))
 
     async def embeddings(
         self, inputs: Sequence[str], modality: Literal["text", "audio"] = "text"

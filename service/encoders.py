@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Precision, Waveform
+from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.engines import Engine, engine
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service import logs
 from m2d_clap.service.device import device
 from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
+from m2d_clap.service.speaking import encode_captions
 from m2d_clap.service.stages import Stages
 
-Kind = Literal["texts", "sounds", "spans", "classes"]
+Kind = Literal["texts", "sounds", "spans", "classes", "captions"]
 Vectors = NDArray[np.float32]
 
 _LOG = logging.getLogger(__name__)
@@ -62,9 +64,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The vectors of each item, in order, and the seconds each stage took."""
+    """The vectors of each item (of "captions": its Captioned), in order, and the seconds each stage
+    took."""
 
-    vectors: list[Vectors]
+    vectors: list[Any]
     seconds: dict[str, float]
 
 
@@ -81,7 +84,7 @@ def serve(connection: Connection, plan: Plan) -> None:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "48")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "48")
     try:
-        clap = _load(plan)
+        clap, captioner = _load(plan)
     except Exception as error:  # noqa: BLE001  (whatever it is, the server must hear of it)
         _LOG.exception("the encoders could not be loaded")
         connection.send(Failed(str(error) or type(error).__name__))
@@ -95,9 +98,11 @@ def serve(connection: Connection, plan: Plan) -> None:
             return
         stages = Stages()
         try:
-            answer: Encoded | Failed = Encoded(
-                ENCODE[kind](clap, items, stages), dict(stages.seconds)
-            )
+            if kind == "captions":
+                made: list[Any] = encode_captions(captioner, clap, items, stages)
+            else:
+                made = ENCODE[kind](clap, items, stages)
+            answer: Encoded | Failed = Encoded(made, dict(stages.seconds))
         except Exception as error:  # noqa: BLE001  (one job fails, not the process)
             _LOG.exception("encoding %d %s failed", len(items), kind)
             answer = Failed(f"{type(error).__name__}: {error}")
@@ -142,6 +147,7 @@ ENCODE: dict[Kind, Callable[[Clap, Any, Stages], list[Vectors]]] = {
     "spans": encode_spans,
     "classes": encode_classes,
 }
+"""All but "captions", which the captioner makes, where there is one."""
 
 
 def _embedded(clap: Clap, sounds: Sequence[Waveform], stages: Stages) -> Iterator[Vectors]:
@@ -166,7 +172,7 @@ def _embedded(clap: Clap, sounds: Sequence[Waveform], stages: Stages) -> Iterato
             log_mels = coming.result() if coming else []
 
 
-def _load(plan: Plan) -> Clap:
+def _load(plan: Plan) -> tuple[Clap, Captioner | None]:
     if plan.threads:
         torch.set_num_threads(plan.threads)
     where = device(plan.device)
@@ -177,15 +183,19 @@ def _load(plan: Plan) -> Clap:
             "make the index again"
         )
     clap = checkpoint.clap(where)
+    captioner = checkpoint.build_captioner(where) if checkpoint.captioner else None
     clap.text_encoder_path = plan.text_encoder_path
     clap.precision = fastest(where) if plan.precision == "auto" else plan.precision
     if plan.engine != "torch":
         clap.audio.backbone.engine = engine(clap, plan.engine, plan.threads)
     rate = clap.config.front_end.sample_rate
-    clap.embed_audio([Waveform(np.zeros(rate, np.float32), rate)])
+    silence = Waveform(np.zeros(rate, np.float32), rate)
+    clap.embed_audio([silence])
+    if captioner is not None:
+        captioner.listen(clap, [silence])
     if clap.config.text.kind != "none":
         clap.embed_text(["a sound"])
-    return clap
+    return clap, captioner
 
 
 def fastest(device: str) -> Precision:

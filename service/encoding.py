@@ -48,6 +48,7 @@ class Encoding:
         self.sounds = queue("sounds", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.spans = queue("spans", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.classes = queue("classes", settings.waiting_seconds, _SECONDS_TOGETHER)
+        self.captions = queue("captions", settings.waiting_seconds, _SECONDS_TOGETHER)
         self.sentences = KnownTexts(
             lambda texts, taken_in: self.texts.submit(texts, len(texts), taken_in),
             _TEXTS_TOGETHER // 2,  # of one request at a time: others find room beside it
@@ -60,7 +61,7 @@ class Encoding:
 
     def start(self) -> None:
         """Starts the worker and the queues; `missing` tells when they are ready."""
-        queues = (self.texts, self.sounds, self.spans, self.classes)
+        queues = (self.texts, self.sounds, self.spans, self.classes, self.captions)
         loops = (self.worker.run(), *(queue.run() for queue in queues), self._prepare())
         self._tasks = [asyncio.create_task(loop) for loop in loops]
 

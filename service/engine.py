@@ -5,13 +5,15 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from m2d_clap.index import Clip, Index
 from m2d_clap.index.calibration import of_sentences, of_sounds
 from m2d_clap.model import Waveform
+from m2d_clap.model.captioning import Captioned
 from m2d_clap.model.checkpoint import Description
-from m2d_clap.model.errors import TextEncoderError
+from m2d_clap.model.decoding import Decoding
+from m2d_clap.model.errors import NoCaptionerError, TextEncoderError
 from m2d_clap.service import logs
 from m2d_clap.service.encoders import Vectors
 from m2d_clap.service.encoding import EMBEDDING_LABELS, Encoding
@@ -26,6 +28,7 @@ from m2d_clap.service.places import Places
 from m2d_clap.service.questions import Scale
 from m2d_clap.service.serving import Serving
 from m2d_clap.service.settings import Settings
+from m2d_clap.service.speaking import CaptionJob
 from m2d_clap.service.tracing import Traces
 from m2d_clap.service.uploads import Decoder
 
@@ -55,6 +58,7 @@ class Engine:
                 "sounds": lambda: self._encoding.sounds.waiting,
                 "spans": lambda: self._encoding.spans.waiting,
                 "classes": lambda: self._encoding.classes.waiting,
+                "captions": lambda: self._encoding.captions.waiting,
                 "uploads": lambda: self.decoder.waiting,
             }
         )
@@ -173,6 +177,23 @@ class Engine:
     async def classes(self, waveform: Waveform) -> Vectors:
         """(1 + spans, classes): probabilities of the whole and of its stretches."""
         return await self._encoding.classes.submit(waveform, waveform.seconds)
+
+    def require_captioner(self) -> None:
+        """Raises NoCaptionerError where the checkpoint has none."""
+        if self.model.captioner is None:
+            raise NoCaptionerError(
+                f"the checkpoint served here ({self.model.config.name}) has no captioner: train one "
+                "with m2d-clap train MANIFEST --stage caption-mini --parent CHECKPOINT"
+            )
+
+    async def captions(self, waveform: Waveform, how: Decoding) -> Captioned:
+        """Captions of a sound. Raises NoCaptionerError."""
+        self.require_captioner()
+        answer: Any = await self._encoding.captions.submit(
+            CaptionJob(waveform, how), waveform.seconds
+        )
+        found: Captioned = answer
+        return found
 
     async def scale(self, index: Index) -> Scale:
         """What makes this index's cosines readable; learned when first asked for."""

@@ -14,8 +14,8 @@ from prometheus_client import (
     generate_latest,
 )
 
-Stage = Literal["decode", "logmel", "encode_audio", "encode_text", "search"]
-STAGES: tuple[Stage, ...] = ("decode", "logmel", "encode_audio", "encode_text", "search")
+Stage = Literal["decode", "logmel", "encode_audio", "encode_text", "caption", "search"]
+STAGES: tuple[Stage, ...] = ("decode", "logmel", "encode_audio", "encode_text", "caption", "search")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128)
 
@@ -43,7 +43,7 @@ class Metrics:
         )  # fmt: skip
         self._stages = Histogram(
             "m2d_clap_stage_seconds",
-            "of each sound (decode), batch (logmel, encode) or query (search)",
+            "of each sound (decode), batch (logmel, encode, caption) or query (search)",
             ("stage",),
             buckets=_SECONDS,
             registry=registry,

@@ -16,6 +16,7 @@ from m2d_clap.model.errors import (
     AudioTooLongError,
     BadSamplesError,
     ClapError,
+    NoCaptionerError,
     TextEncoderError,
 )
 from m2d_clap.service import logs, openai
@@ -61,6 +62,7 @@ ERRORS: dict[type[ClapError], Problem] = {
     FilterError: Problem("invalid-filter", 422, "The filter cannot be read"),
     CursorError: Problem("invalid-cursor", 422, "The cursor is none, or of another question"),
     NoDirectionError: Problem("no-direction", 422, "The question's parts cancel out"),
+    NoCaptionerError: Problem("no-captioner", 409, "This server's model makes no captions"),
     NoHeadError: Problem("no-trained-head", 409, "This server's model has no trained head"),
     UnknownClipError: Problem("unknown-clip", 404, "No clip has this id"),
     ClipFileGoneError: Problem("clip-file-gone", 410, "The clip's file has moved or was deleted"),

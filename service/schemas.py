@@ -199,6 +199,34 @@ class Tags(BaseModel):
     )
 
 
+class Caption(BaseModel):
+    """A sentence for a sound."""
+
+    caption: str
+    confidence: float = Field(
+        description="geometric mean of its words' probabilities, 0 … 1; not that it is true"
+    )
+
+
+class CaptionedMoment(Caption):
+    """A stretch of the sound, and its caption."""
+
+    start: float = Field(description="seconds")
+    end: float
+
+
+class Captions(Caption):
+    """The best caption, and others. Sounds over 15 s are captioned ten seconds at a time: then the
+    best is the one that most of the sound has."""
+
+    alternatives: list[Caption] = Field(description="at most n − 1, all different; may be empty")
+    timeline: list[CaptionedMoment] | None = Field(
+        None,
+        description="stretches of about 10 s, neighbours of one caption joined; null where it was "
+        "not asked for",
+    )
+
+
 class Label(BaseModel):
     """A name that tags can have."""
 
@@ -244,6 +272,7 @@ class ModelFacts(BaseModel):
     sample_rate: int = Field(description="Hz; uploads are resampled to it")
     text_encoder: str = Field(description="none: it understands no text")
     trained_labels: int = Field(description="classes of its own head; 0: it has none")
+    captioner: bool = Field(description="whether it can caption sounds")
     max_seconds: float = Field(description="longest upload, seconds")
     max_upload_bytes: int
 

@@ -165,7 +165,10 @@ class Serving:
     def _generation(
         self, index: Index, model: Description, plan: Plan, old: Generation | None
     ) -> Generation:
-        if old is not None and old.encoding.model.fingerprint == model.fingerprint:
+        if old is not None and (
+            (old.encoding.model.fingerprint, old.encoding.model.captioner)
+            == (model.fingerprint, model.captioner)
+        ):
             return Generation(index, old.encoding)
         return Generation(index, Encoding(plan, model, self._settings, self._metrics, self._traces))
 

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,13 @@ from scipy.io import wavfile
 
 from m2d_clap.index import build_index
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
+from m2d_clap.model.caption_file import CaptionerPart
+from m2d_clap.model.captioner import CaptionerConfig
+from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.model.upstream import Hints, import_published
+from m2d_clap.training.captioning.vocabulary import caption_vocabulary
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = {
@@ -100,7 +106,7 @@ def golden_tensor() -> Callable[[str, str, list[int]], torch.Tensor]:
 @pytest.fixture(scope="session")
 def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of tones in folders, one of them long and one there twice, and a tiny checkpoint,
-    with a head, and index."""
+    with a head and a captioner, and index."""
     folder = tmp_path_factory.mktemp("served")
     library = folder / "library"
     for number, hz in enumerate((200, 300, 500, 800, 1200, 2000, 3000, 5000)):
@@ -123,7 +129,13 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             head_input=32,
         )
     ).eval()
-    checkpoint = Checkpoint.of(clap)
+    plain = Checkpoint.of(clap)
+    definition = find_tokenizer(TextConfig("minilm")).definition
+    vocabulary = caption_vocabulary(["a low tone", "a high tone"], definition)
+    words = len(json.loads(vocabulary)["model"]["vocab"])
+    sizes = CaptionerConfig(32, 384, words, width=16, depth=1, heads=2, max_tokens=8)
+    captioner = CaptionerPart.of(Captioner(sizes, vocabulary), plain.hearing)
+    checkpoint = replace(plain, captioner=captioner)
     checkpoint.save(folder / "tiny")
     build_index(library, folder / "index", folder / "tiny", checkpoint.fingerprint, clap)
     return folder

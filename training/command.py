@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 import typer
@@ -15,6 +15,8 @@ from m2d_clap.model.errors import ClapError
 from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.training import distributed, panels
 from m2d_clap.training.batches import TrainingSet
+from m2d_clap.training.captioning.command import train_captioner
+from m2d_clap.training.captioning.recipe import CAPTION_STAGES, CaptionStage
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import evaluate, rows_where
@@ -38,6 +40,8 @@ from m2d_clap.training.student import student_weights
 from m2d_clap.training.validation import by_labels, by_retrieval
 from m2d_clap.training.view import View
 
+Recipe = TypeVar("Recipe", Stage, CaptionStage)
+
 CACHE = Path("runs/cache")
 AHEAD_OF_CUDA = 4
 """Steps whose examples are made in advance: a thread makes about 3,000 crops a second."""
@@ -60,7 +64,7 @@ def train(
         Path | None, typer.Argument(help="CSV: file, caption(s), label, split")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="the run folder")] = Path("runs/run"),
-    stage: Annotated[str, typer.Option(help=" | ".join(STAGES))] = "1-mini",
+    stage: Annotated[str, typer.Option(help=" | ".join((*STAGES, *CAPTION_STAGES)))] = "1-mini",
     seed: Annotated[int, typer.Option(help="of everything random")] = 0,
     epochs: Annotated[int | None, typer.Option(help="instead of the stage's", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="instead of the stage's", min=2)] = None,
@@ -114,6 +118,8 @@ def train(
 
     m2d-clap train pairs.csv --stage 2.1 --parent clap-2025 --epochs 5 --batch 256 --out runs/pairs
 
+    m2d-clap train pairs.csv --stage caption-mini --parent runs/mine/best --out runs/captions
+
     torchrun --nproc-per-node 4 .venv/bin/m2d-clap train pairs.csv --stage 1 --out runs/1
     """
     if list_stages:
@@ -121,18 +127,20 @@ def train(
         return
     if manifest is None:
         raise typer.BadParameter("give a MANIFEST, or --list")
-    if stage not in STAGES:
-        raise typer.BadParameter(f"--stage is one of {', '.join(STAGES)}")
+    if stage not in (*STAGES, *CAPTION_STAGES):
+        raise typer.BadParameter(f"--stage is one of {', '.join((*STAGES, *CAPTION_STAGES))}")
     if threads:
         torch.set_num_threads(threads)
-    recipe = STAGES[stage]
-    recipe = dataclasses.replace(
-        recipe,
-        epochs=epochs or recipe.epochs,
-        warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
-        batch=batch or recipe.batch,
-        base_rate=base_rate or recipe.base_rate,
-    )
+    if stage in CAPTION_STAGES:
+        if teacher:
+            raise typer.BadParameter(f"stage {stage} learns from no --teacher")
+        speaking = _changed(CAPTION_STAGES[stage], epochs, batch, base_rate)
+        _captions(
+            speaking, manifest, out, parent, seed, without_licence or [], procedural, every,
+            text_encoder_path, device, cache, as_json,
+        )  # fmt: skip
+        return
+    recipe = _changed(STAGES[stage], epochs, batch, base_rate)
     counts = rows_where(zero_shot_where)
     on = _device(device)
     distributed.join("nccl" if on.startswith("cuda") else "gloo")
@@ -149,17 +157,9 @@ def train(
         raise typer.BadParameter(f"stage {stage} learns from no --teacher")
     if first is not None:
         recipe = following(recipe, first.config)
-    rows = licensed(read_manifest(manifest), without_licence or [])
-    check_files(rows)
-    refuse_leaks(rows)
-    learning = [row for row in rows if row.split == "train"]
-    valid = [row for row in rows if row.split == "valid"]
-    if not learning:
-        raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
-    if procedural:
-        from m2d_clap.training.procedural import procedural_rows  # a second to import
-
-        learning += procedural_rows(cache, procedural, recipe.model.front_end.sample_rate)
+    learning, valid = _rows(
+        manifest, without_licence or [], procedural, cache, recipe.model.front_end.sample_rate
+    )
     settings = {
         "stage": dataclasses.asdict(recipe),
         "seed": seed,
@@ -213,6 +213,67 @@ def train(
             typer.echo("\n".join(f"{name}: {path}" for name, path in said.items() if path))
 
 
+def _changed(recipe: Recipe, epochs: int | None, batch: int | None, rate: float | None) -> Recipe:
+    return dataclasses.replace(
+        recipe,
+        epochs=epochs or recipe.epochs,
+        warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
+        batch=batch or recipe.batch,
+        base_rate=rate or recipe.base_rate,
+    )
+
+
+def _rows(
+    manifest: Path, without_licence: list[str], procedural: int, cache: Path, rate: int
+) -> tuple[list[Row], list[Row]]:
+    """(train, valid), checked; made-up sounds are learned from only."""
+    rows = licensed(read_manifest(manifest), without_licence)
+    check_files(rows)
+    refuse_leaks(rows)
+    learning = [row for row in rows if row.split == "train"]
+    if not learning:
+        raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
+    if procedural:
+        from m2d_clap.training.procedural import procedural_rows  # a second to import
+
+        learning += procedural_rows(cache, procedural, rate)
+    return learning, [row for row in rows if row.split == "valid"]
+
+
+def _captions(
+    stage: CaptionStage,
+    manifest: Path,
+    out: Path,
+    parent: Path | None,
+    seed: int,
+    without_licence: list[str],
+    procedural: int,
+    every: int,
+    text_encoder_path: Path | None,
+    device: str,
+    cache: Path,
+    as_json: bool,
+) -> None:
+    first = Checkpoint.load(parent) if parent is not None else None
+    rate = first.config.front_end.sample_rate if first is not None else 16000
+    learning, valid = _rows(manifest, without_licence, procedural, cache, rate)
+    settings = {
+        "sounds": len(learning),
+        "without_licence": sorted(without_licence),
+        "procedural": procedural,
+        "parent": first and first.fingerprint,
+    }
+    try:
+        best = train_captioner(
+            stage, first, learning, valid, out, cache, seed, _device(device), every, settings,
+            text_encoder_path,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(json.dumps({"checkpoint": str(best)}) if as_json else f"checkpoint: {best}")
+
+
 def _training_set(
     stage: Stage,
     rows: Sequence[Row],
@@ -246,10 +307,14 @@ def _begins_text(stage: Stage) -> bool:
 
 def _list(as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"stages": [dataclasses.asdict(s) for s in STAGES.values()]}))
+        listed = [dataclasses.asdict(stage) for stage in STAGES.values()]
+        listed += [dataclasses.asdict(stage) for stage in CAPTION_STAGES.values()]
+        typer.echo(json.dumps({"stages": listed}))
         return
     for stage in STAGES.values():
         typer.echo(f"{stage.name}: {stage.epochs} epochs, batch {stage.batch}, {stage.model.name}")
+    for captions in CAPTION_STAGES.values():
+        typer.echo(f"{captions.name}: {captions.epochs} epochs, batch {captions.batch}, captions")
 
 
 def _device(name: str) -> str:

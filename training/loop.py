@@ -95,6 +95,14 @@ class Trainer(nn.Module):
         return self.learner.clap
 
     @property
+    def device(self) -> torch.device:
+        return self.clap.device
+
+    def checkpoint(self) -> Checkpoint:
+        """The averaged weights, as they are exported."""
+        return Checkpoint.of(self.polyak, torch.float16)
+
+    @property
     def steps(self) -> int:
         """Steps of the whole run."""
         return self.plan.steps * self.stage.epochs

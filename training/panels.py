@@ -22,6 +22,7 @@ TRAIN = {
 EVALUATE = {
     "Classes and baselines": ("zero_shot_where", "min_train", "random_encoder"),
     "With --protocol fine-tune": ("epochs", "batch", "base_rate", "seeds", "out"),
+    "With --protocol captions": ("without_licence", "procedural"),
     "Machine": ("device", "cache", "text_encoder_path", "as_json"),
 }
 

@@ -14,20 +14,43 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.errors import ClapError
 from m2d_clap.training import distributed
+from m2d_clap.training.data import Plan
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.pictures import masked_picture
-from m2d_clap.training.validation import Score, Validation
+from m2d_clap.training.validation import Score
+
+
+class Learning(Protocol):
+    """What a run trains, step by step. polyak: the averaged model, which is validated."""
+
+    step: int
+    polyak: Any
+
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def epoch(self) -> float: ...
+    @property
+    def device(self) -> torch.device: ...
+    def advance(self) -> dict[str, float]: ...
+    def checkpoint(self) -> Checkpoint: ...
+    def snapshot(self) -> dict[str, Any]: ...
+    def restore(self, snapshot: Mapping[str, Any]) -> None: ...
+    def close(self) -> None: ...
 
 
 class RunError(ClapError):
@@ -51,9 +74,9 @@ class Status:
 
 def run(
     folder: Path,
-    trainer: Trainer,
+    trainer: Learning,
     settings: dict[str, Any],
-    validation: Validation | None,
+    validation: Callable[[Any], Score] | None,
     show: Callable[[Status], None] = lambda _: None,
     every_epochs: int = 5,
     log_steps: int = 10,
@@ -84,7 +107,7 @@ def run(
                     scored = _score(trainer, validation) if validation is not None else None
                     best = _save(folder, trainer, scored, best)
                 with _writing(folder):
-                    if due and trainer.stage.hears:
+                    if due and isinstance(trainer, Trainer) and trainer.stage.hears:
                         picture = folder / "samples" / f"epoch-{number:04d}.png"
                         masked_picture(trainer, picture)
                     if due or trainer.step % log_steps == 0:
@@ -115,19 +138,21 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         raise RunError(f"{folder} holds a run with other settings: choose another --out")
 
 
-def _resume(folder: Path, trainer: Trainer) -> Score | None:
+def _resume(folder: Path, trainer: Learning) -> Score | None:
     """Restores the last saved state, if there is one; returns the best score so far."""
     file = folder / "state.pt"
     if not file.is_file():
         return None
-    snapshot = torch.load(file, map_location=trainer.clap.device, weights_only=True)
+    snapshot = torch.load(file, map_location=trainer.device, weights_only=True)
     trainer.restore(snapshot)
     return None if snapshot["best"] is None else Score(**snapshot["best"])
 
 
-def _save(folder: Path, trainer: Trainer, scored: Score | None, best: Score | None) -> Score | None:
+def _save(
+    folder: Path, trainer: Learning, scored: Score | None, best: Score | None
+) -> Score | None:
     """Writes last/, perhaps best/, and state.pt, each aside and then in one rename."""
-    checkpoint = Checkpoint.of(trainer.polyak, torch.float16)
+    checkpoint = trainer.checkpoint()
     if scored is not None and (best is None or scored.chooses > best.chooses):
         best = scored
     aside = folder / "state.part"
@@ -158,12 +183,13 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _score(trainer: Trainer, validation: Validation) -> Score:
+def _score(trainer: Learning, validation: Callable[[Any], Score]) -> Score:
+    model: nn.Module = trainer.polyak
     # Each module back to its own mode: a text encoder that learns stays in evaluation mode.
-    modes = {module: module.training for module in trainer.polyak.modules()}
-    trainer.polyak.eval()
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     try:
-        return validation(trainer.polyak)
+        return validation(model)
     finally:
         for module, training in modes.items():
             module.training = training

@@ -1,5 +1,6 @@
 // What is below an opened row: spectrogram, tags along time, metadata, links.
 import { fetched, media } from "./api.js";
+import { captionNote, captionsOf } from "./captioning.js";
 import { el } from "./dom.js";
 import { isAbort } from "./problem.js";
 import * as player from "./player.js";
@@ -74,10 +75,14 @@ export class Detail {
     try {
       const sound = await fetched(this.clip.audio, { signal: this.leaving.signal });
       const file = new File([await sound.blob()], this.clip.path.split("/").pop());
-      const { tags, timeline } = await tagsOf(file, [], this.leaving.signal);
+      const [{ tags, timeline }, captions] = await Promise.all([
+        tagsOf(file, [], this.leaving.signal),
+        this.clip.metadata?.caption ? null : captionsOf(file, this.leaving.signal),
+      ]);
       const find = (name) => change({ query: name, like: [], unlike: [], sound: null, clip: "" }, { push: true });
       const along = timeline?.length > 1 && timelineTable(tags, timeline, (time) => player.play(this.clip, time));
-      this.heard.replaceChildren(el("h3", { text: "Heard in it" }), tagList(tags, find), along || "");
+      const note = captionNote(captions, (time) => player.play(this.clip, time));
+      this.heard.replaceChildren(el("h3", { text: "Heard in it" }), note, tagList(tags, find), along || "");
     } catch (error) {
       if (isAbort(error)) return;
       this.heard.replaceChildren(el("p", { class: "soft", text: `No tags: ${error.message}` }));

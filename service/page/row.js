@@ -36,7 +36,7 @@ export class Row {
         "div",
         { class: "names" },
         el("span", { class: "name", id: `${id}-name`, text: name, title: hit.path }),
-        el("span", { class: "folder", text: folder }),
+        el("span", { class: "folder", text: hit.metadata?.caption ?? folder, title: hit.path }),
       ),
       el("div", { class: "wave" }, this.wave.canvas),
       times(hit, `${id}-times`),

@@ -1,4 +1,5 @@
 // The view that says what is heard in a sound: drop one, see its tags and where they are.
+import { captionNote, captionsOf } from "./captioning.js";
 import { byId, el } from "./dom.js";
 import { clearNotice, showProblem } from "./notice.js";
 import { peaksOfFile } from "./peaks.js";
@@ -47,10 +48,14 @@ export async function tagFile(file) {
   parts.answer.replaceChildren(el("p", { class: "soft", text: `Listening to ${file.name} …` }));
   const labels = parts.labels.value.split(";").map((label) => label.trim()).filter(Boolean);
   try {
-    const [answer, { seconds, peaks }] = await Promise.all([tagsOf(file, labels, ours.signal), peaksOfFile(file)]);
+    const [answer, captions, { seconds, peaks }] = await Promise.all([
+      tagsOf(file, labels, ours.signal),
+      captionsOf(file, ours.signal),
+      peaksOfFile(file),
+    ]);
     if (ours.signal.aborted) return;
     clearNotice();
-    show(file, answer, seconds ?? answer.timeline?.at(-1)?.end ?? 0, peaks);
+    show(file, answer, captions, seconds ?? answer.timeline?.at(-1)?.end ?? 0, peaks);
   } catch (error) {
     if (isAbort(error) || ours.signal.aborted) return;
     parts.answer.replaceChildren();
@@ -58,7 +63,7 @@ export async function tagFile(file) {
   }
 }
 
-function show(file, { tags, timeline }, seconds, peaks) {
+function show(file, { tags, timeline }, captions, seconds, peaks) {
   const clip = { id: null, path: file.name, seconds, audio: URL.createObjectURL(file), peaks };
   const find = (name) => change({ query: name, like: [], unlike: [], sound: null, clip: "", view: "search" }, { push: true });
   const seek = (time) => player.play(clip, time);
@@ -67,6 +72,7 @@ function show(file, { tags, timeline }, seconds, peaks) {
   drawing = new Waveform(clip, seek);
   parts.answer.replaceChildren(
     el("h2", { text: file.name }),
+    captionNote(captions, seek),
     el(
       "p",
       { class: "buttons" },

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter
 
-from m2d_clap.service.routes import about, clips, embeddings, probing, search, tags
+from m2d_clap.service.routes import about, captions, clips, embeddings, probing, search, tags
 
 v1 = APIRouter(prefix="/v1")
-for resource in (search, tags, embeddings, clips, about):
+for resource in (search, tags, captions, embeddings, clips, about):
     v1.include_router(resource.router)
 probes = probing.router
 

@@ -46,6 +46,7 @@ async def get_model(engine: Backend) -> ModelFacts:
         sample_rate=config.front_end.sample_rate,
         text_encoder=config.text.kind,
         trained_labels=len(config.labels),
+        captioner=engine.model.captioner is not None,
         max_seconds=engine.settings.max_seconds,
         max_upload_bytes=engine.settings.max_upload_bytes,
     )

@@ -29,6 +29,12 @@ TAGS = {
     "tags": [BARK],
     "timeline": [{"start": 0.0, "end": 2.0, "tags": [BARK]}],
 }
+CAPTIONS = {
+    "caption": "a dog barking",
+    "confidence": 0.62,
+    "alternatives": [{"caption": "a small dog yapping", "confidence": 0.41}],
+    "timeline": [{"start": 0.0, "end": 4.68, "caption": "a dog barking", "confidence": 0.62}],
+}
 EMBEDDINGS = {
     "object": "list",
     "data": [{"object": "embedding", "index": 0, "embedding": [0.6, -0.8]}],
@@ -57,6 +63,7 @@ MODEL = {
     "sample_rate": 16000,
     "text_encoder": "minilm",
     "trained_labels": 0,
+    "captioner": True,
     "max_seconds": 600.0,
     "max_upload_bytes": 67108864,
 }

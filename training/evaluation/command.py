@@ -17,6 +17,11 @@ from m2d_clap.model import Checkpoint, Clap, ClapConfig, bundled
 from m2d_clap.model.checkpoint import is_checkpoint
 from m2d_clap.training.evaluate import embed_sounds
 from m2d_clap.training.evaluate import evaluate as own_measure
+from m2d_clap.training.evaluation.captions import (
+    CaptionEvaluation,
+    caption_lines,
+    evaluate_captions,
+)
 from m2d_clap.training.evaluation.datasets import DATASETS, Protocol, find_dataset, own_dataset
 from m2d_clap.training.evaluation.fine_tune import FineTuneScore, FineTuning
 from m2d_clap.training.evaluation.protocols import Question, Scores, ask
@@ -25,7 +30,7 @@ from m2d_clap.training.evaluation.recipes import recipe_of
 from m2d_clap.training.evaluation.report import own_lines, query_line, table, values
 from m2d_clap.training.evaluation.truth import Labelled, class_names
 from m2d_clap.training.leaks import LeakError, refuse_leaks
-from m2d_clap.training.manifest import Row, check_files, read_manifest
+from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
 from m2d_clap.training.shards import load_log_mels
 
 CACHE = Path("runs/cache")
@@ -41,6 +46,7 @@ class Asked(StrEnum):
     LINEAR = "linear"
     TAGGING = "tagging"
     FINE_TUNE = "fine-tune"
+    CAPTIONS = "captions"
     ALL = "all"
 
 
@@ -60,8 +66,9 @@ def evaluate(
     protocol: Annotated[
         Asked,
         typer.Option(
-            help="own: clips may share captions; the others as published; all: all that suit the "
-            "data but fine-tune, which takes hours"
+            help="own: clips may share captions; the others as published; captions: of the "
+            "checkpoint's captioner; all: all that suit the data but captions, and fine-tune, which "
+            "takes hours"
         ),
     ] = Asked.OWN,
     dataset: Annotated[
@@ -79,6 +86,13 @@ def evaluate(
     random_encoder: Annotated[
         int | None, typer.Option(help="SEED: linear or fine-tune with random weights: a baseline")
     ] = None,
+    without_licence: Annotated[
+        list[str] | None,
+        typer.Option(help="rows the captioner did not learn from, as `train` was told; repeatable"),
+    ] = None,
+    procedural: Annotated[
+        int, typer.Option(help="made-up sounds of every kind that it learned from", min=0)
+    ] = 0,
     epochs: Annotated[int | None, typer.Option(help="instead of the recipe's", min=1)] = None,
     batch: Annotated[int | None, typer.Option(help="instead of the recipe's", min=4)] = None,
     base_rate: Annotated[float | None, typer.Option(help="instead of the recipe's")] = None,
@@ -102,6 +116,8 @@ def evaluate(
     m2d-clap evaluate clap-2025 esc50.csv --dataset esc-50 --protocol all
 
     m2d-clap evaluate clap-2025 esc50.csv --dataset esc-50 --protocol fine-tune --device cuda
+
+    m2d-clap evaluate runs/captions/best pairs.csv --protocol captions
     """
     manifest, checkpoint = _told_apart(places, checkpoint)
     if random_encoder is not None and protocol not in (Asked.LINEAR, Asked.FINE_TUNE):
@@ -110,6 +126,8 @@ def evaluate(
         raise typer.BadParameter(
             "--epochs, --batch, --base-rate and --seeds go with --protocol fine-tune"
         )
+    if (without_licence or procedural) and protocol != Asked.CAPTIONS:
+        raise typer.BadParameter("--without-licence, --procedural go with --protocol captions")
     if queries is not None and protocol not in (Asked.OWN, Asked.ALL):
         raise typer.BadParameter("--queries goes with --protocol own")
     asked = read_queries(queries) if queries is not None else None
@@ -130,6 +148,11 @@ def evaluate(
     else:
         clap = random_clap(loaded.config, random_encoder).to(on)
     clap.text_encoder_path = text_encoder_path
+    if protocol == Asked.CAPTIONS:
+        known = _known(question, without_licence or [], procedural, cache, loaded.config)
+        captions = evaluate_captions(loaded, scored, known, cache, on)
+        _print_captions(question, captions, as_json)
+        return
     own, answers, scores = None, None, Scores()
     with _progress() as bar:
         if Protocol.OWN in chosen:
@@ -185,6 +208,38 @@ def _guard(question: Question, published: bool) -> None:
         if not published:
             raise
         typer.echo(f"warning: {error}", err=True)
+
+
+def _known(
+    question: Question,
+    without_licence: list[str],
+    procedural: int,
+    cache: Path,
+    config: ClapConfig,
+) -> list[Row]:
+    """The training part, as the captioner met it."""
+    rows = [row for row in licensed(question.rows, without_licence) if row.split == "train"]
+    check_files(rows)
+    if procedural:
+        from m2d_clap.training.procedural import procedural_rows  # a second to import
+
+        rows += procedural_rows(cache, procedural, config.front_end.sample_rate)
+    return rows
+
+
+def _print_captions(question: Question, found: CaptionEvaluation, as_json: bool) -> None:
+    part = "all folds" if question.folded else f"{question.split} split"
+    figures = [p for p in question.dataset.published if p.protocol == Protocol.CAPTIONS]
+    if as_json:
+        said: dict[str, object] = {
+            "split": question.split,
+            "captions": dataclasses.asdict(found),
+            "published": [dataclasses.asdict(figure) for figure in figures],
+        }
+        typer.echo(json.dumps(said))
+        return
+    papers = [f"CIDEr {figure.value:.3f}  published: {figure.model}" for figure in figures]
+    typer.echo("\n".join(caption_lines(part, found, papers)))
 
 
 def _fine_tuned(

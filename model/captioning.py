@@ -1,0 +1,164 @@
+"""Sounds of any length → captions, and what is heard when."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from m2d_clap.model.audio import Waveform
+from m2d_clap.model.captioner import SPECIAL, CaptionDecoder, CaptionerConfig
+from m2d_clap.model.clap import Clap
+from m2d_clap.model.decoding import USUAL, Decoding, Sentence, sentences
+from m2d_clap.model.errors import CheckpointError, TextEncoderError
+from m2d_clap.model.tokenizer import Tokenizer
+
+STRETCH_SECONDS = 10.0
+"""A longer sound is captioned stretch by stretch."""
+TOGETHER = 16
+"""Stretches encoded and captioned together."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """confidence: the geometric mean of its words' probabilities, 0 … 1."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of a sound, in seconds, and its caption."""
+
+    start: float
+    end: float
+    caption: Caption
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """best: of the whole sound; of a long one, what most of it is called. alternatives: other
+    captions, better ones first. timeline: without gaps, neighbours differ."""
+
+    best: Caption
+    alternatives: tuple[Caption, ...]
+    timeline: tuple[Moment, ...]
+
+
+class Captioner(nn.Module):
+    """A decoder and its words.
+
+    tokenizer: the text of the vocabulary's tokenizer.json. Raises CheckpointError where decoder
+    and vocabulary do not fit.
+    """
+
+    def __init__(self, config: CaptionerConfig, tokenizer: str) -> None:
+        super().__init__()
+        self.decoder = CaptionDecoder(config)
+        try:
+            # A begin in front, which a caption of max_tokens with its end does not count.
+            self.tokenizer = Tokenizer(tokenizer, config.max_tokens + 1)
+        except TextEncoderError as error:
+            raise CheckpointError(f"the captioner's vocabulary is damaged: {error}") from error
+        words = self.tokenizer.words
+        if len(words) != config.vocabulary or any(
+            words.get(word) != number for number, word in enumerate(SPECIAL)
+        ):
+            raise CheckpointError(
+                f"the captioner's vocabulary of {len(words)} words does not fit its decoder"
+            )
+        self._words = {number: word for word, number in words.items()}
+
+    def text(self, ids: Iterable[int]) -> str:
+        """WordPieces → a sentence."""
+        joined = " ".join(self._words[number] for number in ids).replace(" ##", "")
+        joined = re.sub(r"(\w) (['’\-]) (?=\w)", r"\1\2", joined)
+        return re.sub(r" ([.,;:!?%)])", r"\1", joined)
+
+    def captions(
+        self, clap: Tensor, patches: Sequence[Tensor], how: Decoding = USUAL
+    ) -> list[list[Caption]]:
+        """Of each clip, best first, all different. clap: (clips, dim); patches: of each clip
+        (tokens, audio width)."""
+        device = self.decoder.bias.device
+        with torch.inference_mode():
+            heard = [tokens.to(device, self.decoder.bias.dtype) for tokens in patches]
+            memory = self.decoder.memory(clap.to(device, self.decoder.bias.dtype), heard)
+            found = sentences(self.decoder, memory, how)
+        return [self._distinct(of_clip) for of_clip in found]
+
+    def listen(
+        self, clap: Clap, sounds: Sequence[Waveform], how: Decoding = USUAL
+    ) -> list[Captioned]:
+        """Sounds of any lengths, at the model's rate."""
+        cut = [stretches(sound.seconds) for sound in sounds]
+        pieces = [
+            _piece(sound, start, end)
+            for sound, spans in zip(sounds, cut, strict=True)
+            for start, end in spans
+        ]
+        said: list[list[Caption]] = []
+        for start in range(0, len(pieces), TOGETHER):
+            grids = clap.grids([clap.log_mel(p) for p in pieces[start : start + TOGETHER]])
+            patches = [grid.flat().float() for grid in grids]
+            said += self.captions(clap.project(grids), patches, how)
+        at = 0
+        captioned = []
+        for spans in cut:
+            captioned.append(merged(spans, said[at : at + len(spans)], how.n))
+            at += len(spans)
+        return captioned
+
+    def _distinct(self, found: Sequence[Sentence]) -> list[Caption]:
+        texts: dict[str, float] = {}
+        for sentence in found:
+            texts.setdefault(self.text(sentence.ids), sentence.confidence)
+        return [Caption(text, confidence) for text, confidence in texts.items()]
+
+
+def stretches(seconds: float) -> list[tuple[float, float]]:
+    """(start, end) of consecutive stretches; a short rest belongs to the last one."""
+    count = max(1, int(seconds / STRETCH_SECONDS + 0.5))
+    starts = [number * STRETCH_SECONDS for number in range(count)]
+    return list(zip(starts, [*starts[1:], seconds], strict=True))
+
+
+def merged(
+    spans: Sequence[tuple[float, float]], said: Sequence[Sequence[Caption]], n: int
+) -> Captioned:
+    """One sound's stretches and the captions of each, at most n of them → its captions.
+
+    Neighbours of one caption become one moment, as confident as its parts are on average. Of
+    several stretches the caption that stands over most seconds is the sound's, the earlier of
+    equals; the others are its alternatives.
+    """
+    timeline: list[Moment] = []
+    for (start, end), captions in zip(spans, said, strict=True):
+        caption = captions[0]
+        last = timeline[-1] if timeline else None
+        if last is None or last.caption.text != caption.text:
+            timeline.append(Moment(start, end, caption))
+            continue
+        share = (end - start) / max(end - last.start, 1e-9)
+        confidence = (1 - share) * last.caption.confidence + share * caption.confidence
+        timeline[-1] = Moment(last.start, end, Caption(caption.text, confidence))
+    if len(spans) == 1:
+        return Captioned(said[0][0], tuple(said[0][1:n]), tuple(timeline))
+    seconds: dict[str, float] = {}
+    surest: dict[str, Caption] = {}
+    for moment in timeline:
+        text = moment.caption.text
+        seconds[text] = seconds.get(text, 0.0) + moment.end - moment.start
+        known = surest.setdefault(text, moment.caption)
+        surest[text] = max(known, moment.caption, key=lambda caption: caption.confidence)
+    ordered = sorted(seconds, key=lambda text: -seconds[text])
+    return Captioned(
+        surest[ordered[0]], tuple(surest[text] for text in ordered[1:n]), tuple(timeline)
+    )
+
+
+def _piece(sound: Waveform, start: float, end: float) -> Waveform:
+    rate = sound.sample_rate
+    return Waveform(sound.samples[int(start * rate) : int(end * rate + 0.5)], rate)
