@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PORT ?= 8000
 DATA ?= ../shared/data/clips.csv
 
-.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini mini-spectra mini-squares \
+.PHONY: help setup demo test test-browser test-api test-kill test-container check train-mini train-ensemble mini-squares \
   train-captions clean
 
 help:  ## list these targets
@@ -50,15 +50,15 @@ MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source
 PARENT ?= model/mini
 TRAIN := $(BIN)/m2d-clap train $(DATA) $(MINI)
 
-train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/ensemble/best
-	$(MAKE) --jobs 2 mini-spectra mini-squares
-	$(TRAIN) --out runs/mini/ensemble --stage 1-ensemble-mini --parent runs/mini/spectra-gentle/best \
-	  --teacher runs/mini/spectra-gentle/best --teacher runs/mini/squares-gentle/best --every 4
-	$(BIN)/m2d-clap evaluate runs/mini/ensemble/best $(DATA) --split valid --zero-shot-where source=ESC
+train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/gentle/best
+	$(TRAIN) --out runs/mini/one --every 5
+	$(TRAIN) --out runs/mini/gentle --stage 1-gentle-mini --parent runs/mini/one/best --every 4
+	$(BIN)/m2d-clap evaluate runs/mini/gentle/best $(DATA) --split valid --zero-shot-where source=ESC
 
-mini-spectra: $(STAMP)
-	$(TRAIN) --out runs/mini/spectra --every 5
-	$(TRAIN) --out runs/mini/spectra-gentle --stage 1-gentle-mini --parent runs/mini/spectra/best --every 4
+train-ensemble: $(STAMP)  ## the same, a second model beside it, and a third from both, into runs/mini/ensemble/best
+	$(MAKE) --jobs 2 train-mini mini-squares
+	$(TRAIN) --out runs/mini/ensemble --stage 1-ensemble-mini --parent runs/mini/gentle/best \
+	  --teacher runs/mini/gentle/best --teacher runs/mini/squares-gentle/best --every 4
 
 mini-squares: $(STAMP)
 	mkdir -p runs/mini
