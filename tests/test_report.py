@@ -242,7 +242,7 @@ def test_curves_settings_and_recipe_are_those_of_the_run(
     trained: tuple[Path, dict[str, str]], page: Node
 ) -> None:
     cells = dict(row for table in page.by_id("settings").all("table") for row in table.cells)
-    assert cells["sounds"] == "12" and cells["losses.m2d"] == "1" and cells["epochs"] == "3"
+    assert cells["sounds"] == "12" and cells["losses.m2d"] == "0.3" and cells["epochs"] == "3"
     with (trained[0] / "tiny" / "curves.csv").open(newline="") as opened:
         last = list(csv.DictReader(opened))[-1]
     table = next(page.by_id("curves").all("table")).cells
