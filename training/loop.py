@@ -22,7 +22,7 @@ from m2d_clap.training.inherit import inherit, initialised
 from m2d_clap.training.lars import Lars
 from m2d_clap.training.learner import Learner
 from m2d_clap.training.losses import clamp_logit_scale
-from m2d_clap.training.optim import LearningRate, ema_decay, parameter_groups
+from m2d_clap.training.optim import LearningRate, average, ema_decay, parameter_groups
 from m2d_clap.training.prefetch import Prefetch
 from m2d_clap.training.stages import Stage
 
@@ -144,7 +144,8 @@ class Trainer(nn.Module):
         clamp_logit_scale(self.clap.logit_scale)
         if self.learner.m2d is not None:
             self.learner.m2d.update_target(ema_decay(self.step, self.steps, *self.stage.ema))
-        self._average()
+        if self.stage.polyak:
+            average(self.polyak, self.clap, self.stage.polyak, self.step)
         self.step += 1
         measured = {name: float(value) for name, value in terms.items()}
         return {
@@ -162,16 +163,6 @@ class Trainer(nn.Module):
     def _make(self, step: int) -> Examples:
         examples = self.batches.at(step, distributed.rank(), distributed.world())
         return examples.pinned() if self.clap.device.type == "cuda" else examples
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        if not self.stage.polyak:
-            return
-        # Young averages would remember the random start for long.
-        decay = min(self.stage.polyak, (1 + self.step) / (10 + self.step))
-        fast = dict(self.clap.named_parameters())
-        for name, slow in self.polyak.named_parameters():
-            slow.lerp_(fast[name].detach(), 1 - decay)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything a run needs to go on as if nothing had happened."""

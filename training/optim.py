@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -27,6 +28,16 @@ class LearningRate:
 def ema_decay(step: int, steps: int, first: float = 0.99995, last: float = 0.99999) -> float:
     """The target encoder's decay at `step` of `steps`, rising linearly."""
     return first + (last - first) * step / max(1, steps - 1)
+
+
+@torch.no_grad()
+def average(slow: nn.Module, fast: nn.Module, decay: float, step: int) -> None:
+    """Moves the averaged weights `slow` towards `fast`, the same modules, after `step` (from 0)."""
+    # Young averages would remember the random start for long.
+    decay = min(decay, (1 + step) / (10 + step))
+    learned = dict(fast.named_parameters())
+    for name, weight in slow.named_parameters():
+        weight.lerp_(learned[name].detach(), 1 - decay)
 
 
 def parameter_groups(

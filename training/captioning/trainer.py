@@ -18,7 +18,7 @@ from m2d_clap.training.captioning.recipe import CaptionStage
 from m2d_clap.training.data import Plan
 from m2d_clap.training.loop import TrainingDivergedError
 from m2d_clap.training.manifest import Row
-from m2d_clap.training.optim import LearningRate, parameter_groups
+from m2d_clap.training.optim import LearningRate, average, parameter_groups
 
 
 class CaptionTrainer(nn.Module):
@@ -86,7 +86,7 @@ class CaptionTrainer(nn.Module):
                 "--base-rate"
             )
         self.optimiser.step()
-        self._average()
+        average(self.polyak, self.captioner, self.stage.polyak, self.step)
         self.step += 1
         return {"loss": float(loss.detach()), "rate": rate, "gradient_norm": float(norm)}
 
@@ -98,14 +98,6 @@ class CaptionTrainer(nn.Module):
 
     def close(self) -> None:
         """There is nothing to end."""
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        # Young averages would remember the random start for long.
-        decay = min(self.stage.polyak, (1 + self.step) / (10 + self.step))
-        fast = dict(self.captioner.named_parameters())
-        for name, slow in self.polyak.named_parameters():
-            slow.lerp_(fast[name].detach(), 1 - decay)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything a run needs to go on as if nothing had happened."""
