@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from m2d_clap.model.audio import AudioLimits, Waveform, decode, read_audio
     from m2d_clap.model.audio_encoder import AudioEncoder, TokenGrid
     from m2d_clap.model.checkpoint import Checkpoint, bundled
-    from m2d_clap.model.clap import Clap, Precision, similarity
+    from m2d_clap.model.clap import Clap, Precision, fastest_precision, similarity
     from m2d_clap.model.config import ClapConfig
     from m2d_clap.model.errors import ClapError
     from m2d_clap.model.text_encoder import TextEncoder
@@ -28,6 +28,7 @@ __all__ = [
     "Waveform",
     "bundled",
     "decode",
+    "fastest_precision",
     "read_audio",
     "similarity",
 ]
@@ -36,7 +37,7 @@ _HOMES = {
     **dict.fromkeys(("AudioLimits", "Waveform", "decode", "read_audio"), "audio"),
     **dict.fromkeys(("AudioEncoder", "TokenGrid"), "audio_encoder"),
     **dict.fromkeys(("Checkpoint", "bundled"), "checkpoint"),
-    **dict.fromkeys(("Clap", "Precision", "similarity"), "clap"),
+    **dict.fromkeys(("Clap", "Precision", "fastest_precision", "similarity"), "clap"),
     "ClapConfig": "config",
     "ClapError": "errors",
     "TextEncoder": "text_encoder",

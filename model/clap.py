@@ -96,16 +96,18 @@ class Clap(nn.Module):
         if state != self._texts_of:
             self._texts.clear()
             self._texts_of = state
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        found = {text: self._texts[text] for text in texts if text in self._texts}
+        # Other threads may add to the cache, and so push out of it, at any time.
+        seen = {text: self._texts.get(text) for text in texts}
+        found = {text: known for text, known in seen.items() if known is not None}
+        new = [text for text in seen if text not in found]
         for start in range(0, len(new), 64):
             batch = new[start : start + 64]
             sentences = self.text_encoder().embed(batch)
             embedded = self.text_projection(sentences.to(self.device)).float()
             found.update(zip(batch, embedded, strict=True))
         for text, embedding in found.items():
+            self._texts.pop(text, None)
             self._texts[text] = embedding
-            self._texts.move_to_end(text)
         while len(self._texts) > CACHED_TEXTS:
             self._texts.popitem(last=False)
         return torch.stack([found[text] for text in texts])
@@ -120,6 +122,14 @@ class Clap(nn.Module):
         if self.text.tokenizer is None and self.text.pooling != "own":
             self.text.tokenizer = find_tokenizer(self.config.text, self.text_encoder_path)
         return self.text
+
+
+def fastest_precision(device: str) -> Precision:
+    """bfloat16 where the device computes in it, else float32: emulated it takes many times as long."""
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
 def similarity(audio: Tensor, text: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class Batcher:
         self._most_together = most_together
         self._queue: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
+        self._made: asyncio.Queue[tuple[_Waiting, _Answer | Exception]] = asyncio.Queue()
         self._ended = False
 
     @property
@@ -88,6 +89,7 @@ class Batcher:
     async def run(self) -> None:
         """Encodes batch after batch until cancelled; then every caller still waiting is told."""
         batch: list[_Waiting] = []
+        delivering = asyncio.create_task(self._deliver())
         try:
             while True:
                 await self._filled.wait()
@@ -98,9 +100,11 @@ class Batcher:
                         await self._answer(batch)
         finally:
             self._ended = True
+            delivering.cancel()
+            while not self._made.empty():
+                _tell(*self._made.get_nowait())
             for left in [*batch, *self._queue]:
-                if not left.answer.done():
-                    left.answer.set_exception(WorkerDownError(_ENDED))
+                _tell(left, WorkerDownError(_ENDED))
 
     def _gather(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -125,7 +129,9 @@ class Batcher:
         try:
             begun = time.perf_counter()
             done = await self._encode([w.item for w in batch])
-            answers: list[Any] = [_Answer(v, begun, done.seconds) for v in done.vectors]
+            answers: list[_Answer | Exception] = [
+                _Answer(v, begun, done.seconds) for v in done.vectors
+            ]
         except WorkerDownError as error:
             answers = [error] * len(batch)
         except EncodingError as error:
@@ -138,10 +144,21 @@ class Batcher:
         except Exception as error:  # noqa: BLE001  (these callers hear of it, later ones are served)
             _LOG.exception("encoding %d items failed", len(batch))
             answers = [EncodingError(f"{type(error).__name__}: {error}")] * len(batch)
-        for waiting, answer in zip(batch, answers, strict=True):
-            if waiting.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                waiting.answer.set_exception(answer)
-            else:
-                waiting.answer.set_result(answer)
+        for made in zip(batch, answers, strict=True):
+            self._made.put_nowait(made)
+
+    async def _deliver(self) -> None:
+        """Tells one caller after the other: the loop sees to a device that has become free between
+        any two of them, not after the work of all."""
+        while True:
+            _tell(*await self._made.get())
+            await asyncio.sleep(0)
+
+
+def _tell(waiting: _Waiting, answer: _Answer | Exception) -> None:
+    if waiting.answer.done():  # its caller has gone
+        return
+    if isinstance(answer, Exception):
+        waiting.answer.set_exception(answer)
+    else:
+        waiting.answer.set_result(answer)

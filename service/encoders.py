@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from m2d_clap.index.windows import windows
-from m2d_clap.model import Checkpoint, Clap, Precision, Waveform
+from m2d_clap.model import Checkpoint, Clap, Waveform, fastest_precision
 from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.engines import Engine, engine
 from m2d_clap.model.errors import CheckpointError
@@ -23,7 +24,8 @@ from m2d_clap.service import logs
 from m2d_clap.service.device import device
 from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
-from m2d_clap.service.speaking import encode_captions
+from m2d_clap.service.lanes import Encode, Lanes
+from m2d_clap.service.speaking import CaptionJob, encode_captions
 from m2d_clap.service.stages import Stages
 
 Kind = Literal["texts", "sounds", "spans", "classes", "captions"]
@@ -90,6 +92,7 @@ def serve(connection: Connection, plan: Plan) -> None:
         connection.send(Failed(str(error) or type(error).__name__))
         return
     connection.send(Ready(clap.device.type, clap.precision))
+    lanes = Lanes(torch.get_num_threads()) if clap.device.type == "cpu" else None
     heap = Heap()
     while True:
         try:
@@ -98,10 +101,16 @@ def serve(connection: Connection, plan: Plan) -> None:
             return
         stages = Stages()
         try:
-            if kind == "captions":
-                made: list[Any] = encode_captions(captioner, clap, items, stages)
+            encode: Encode = (
+                partial(encode_captions, captioner, clap)
+                if kind == "captions"
+                else partial(ENCODE[kind], clap)
+            )
+            # One sound is waited for by one person, and worked on by all cores.
+            if lanes is None or (kind != "texts" and (plan.engine != "torch" or len(items) == 1)):
+                made: list[Any] = encode(items, stages)
             else:
-                made = ENCODE[kind](clap, items, stages)
+                made = lanes.encode(encode, items, [_cost(item) for item in items], stages)
             answer: Encoded | Failed = Encoded(made, dict(stages.seconds))
         except Exception as error:  # noqa: BLE001  (one job fails, not the process)
             _LOG.exception("encoding %d %s failed", len(items), kind)
@@ -172,6 +181,13 @@ def _embedded(clap: Clap, sounds: Sequence[Waveform], stages: Stages) -> Iterato
             log_mels = coming.result() if coming else []
 
 
+def _cost(item: Sequence[str] | Waveform | CaptionJob) -> int:
+    """Letters, or samples."""
+    if isinstance(item, CaptionJob):
+        item = item.sound
+    return len(item.samples) if isinstance(item, Waveform) else sum(map(len, item))
+
+
 def _load(plan: Plan) -> tuple[Clap, Captioner | None]:
     if plan.threads:
         torch.set_num_threads(plan.threads)
@@ -185,7 +201,7 @@ def _load(plan: Plan) -> tuple[Clap, Captioner | None]:
     clap = checkpoint.clap(where)
     captioner = checkpoint.build_captioner(where) if checkpoint.captioner else None
     clap.text_encoder_path = plan.text_encoder_path
-    clap.precision = fastest(where) if plan.precision == "auto" else plan.precision
+    clap.precision = fastest_precision(where) if plan.precision == "auto" else plan.precision
     if plan.engine != "torch":
         clap.audio.backbone.engine = engine(clap, plan.engine, plan.threads)
     rate = clap.config.front_end.sample_rate
@@ -196,14 +212,6 @@ def _load(plan: Plan) -> tuple[Clap, Captioner | None]:
     if clap.config.text.kind != "none":
         clap.embed_text(["a sound"])
     return clap, captioner
-
-
-def fastest(device: str) -> Precision:
-    """bfloat16 where the device computes in it, else float32."""
-    if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    able = torch.cpu.get_capabilities()
-    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -22,9 +22,9 @@ import torch
 from scipy.io import wavfile
 
 from m2d_clap.index import build_index
-from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform, bundled
+from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform, bundled, fastest_precision
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
-from m2d_clap.service.encoders import encode_sounds, fastest
+from m2d_clap.service.encoders import encode_sounds
 from m2d_clap.service.keys import KeyFile
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes through /proc")
@@ -298,4 +298,4 @@ def test_bfloat16_keeps_the_direction_of_every_embedding() -> None:
     clap.precision = "bfloat16"
     for one, other in zip(exact, encode_sounds(clap, waves), strict=True):
         assert 0.999 <= float(one @ other) < 1 + 1e-6
-    assert fastest("cpu") in ("float32", "bfloat16")
+    assert fastest_precision("cpu") in ("float32", "bfloat16")

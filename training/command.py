@@ -4,12 +4,12 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast, get_args
 
 import torch
 import typer
 
-from m2d_clap.model import Checkpoint
+from m2d_clap.model import Checkpoint, Precision, fastest_precision
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.text_encoder import find_tokenizer
@@ -95,6 +95,9 @@ def train(
         Path | None, typer.Option(help="folder of the text encoder the captions go through")
     ] = None,
     device: Annotated[str, typer.Option(help="auto | cpu | cuda")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (bfloat16 where the device has it) | float32 | bfloat16")
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; part of exactness", min=1)
     ] = None,
@@ -129,6 +132,8 @@ def train(
         raise typer.BadParameter("give a MANIFEST, or --list")
     if stage not in (*STAGES, *CAPTION_STAGES):
         raise typer.BadParameter(f"--stage is one of {', '.join((*STAGES, *CAPTION_STAGES))}")
+    if precision not in ("auto", *get_args(Precision)):
+        raise typer.BadParameter("--precision is auto, float32 or bfloat16")
     if threads:
         torch.set_num_threads(threads)
     if stage in CAPTION_STAGES:
@@ -143,6 +148,7 @@ def train(
     recipe = _changed(STAGES[stage], epochs, batch, base_rate)
     counts = rows_where(zero_shot_where)
     on = _device(device)
+    exact = fastest_precision(on) if precision == "auto" else cast(Precision, precision)
     distributed.join("nccl" if on.startswith("cuda") else "gloo")
     fast = on.startswith("cuda")
     execution = Execution(
@@ -169,6 +175,7 @@ def train(
         "parent": first and first.fingerprint,
         "teachers": [each.fingerprint for each in teachers],
         "processes": distributed.world(),
+        "precision": exact,
         **execution.settings,
     }
     with View(shown=distributed.rank() == 0) as view:
@@ -184,9 +191,7 @@ def train(
                 )
             else:
                 text = text_weights(recipe.model.text, text_encoder_path)
-        trainer = Trainer(
-            recipe, data, seed, on, first, text, execution=execution, teachers=teachers
-        )
+        trainer = Trainer(recipe, data, seed, on, first, text, exact, execution, teachers)
         validation = None
         heard: Sequence[torch.Tensor] = []
         if recipe.losses.labels:

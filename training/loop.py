@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m2d_clap.model.checkpoint import Checkpoint
-from m2d_clap.model.clap import Clap, Precision
+from m2d_clap.model.clap import Clap, Precision, fastest_precision
 from m2d_clap.model.errors import ClapError
 from m2d_clap.training import distributed
 from m2d_clap.training.batches import Batches, TrainingSet
@@ -34,7 +34,8 @@ class TrainingDivergedError(ClapError):
 class Trainer(nn.Module):
     """The learning state of a run: what learns, its optimiser, its averaged weights.
 
-    parent: the checkpoint the stage starts from, where it has one; teachers: those it learns from.
+    parent: the checkpoint the stage starts from, where it has one; teachers: those it learns from;
+    precision: by default the fastest of the device.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Trainer(nn.Module):
         device: str = "cpu",
         parent: Checkpoint | None = None,
         text: Mapping[str, Tensor] | None = None,
-        precision: Precision = "bfloat16",
+        precision: Precision | None = None,
         execution: Execution = USUAL,
         teachers: Sequence[Checkpoint] = (),
     ) -> None:
@@ -53,6 +54,7 @@ class Trainer(nn.Module):
         torch.manual_seed(seed)
         if stage.losses.labels:
             stage = replace(stage, model=replace(stage.model, labels=data.class_names))
+        precision = precision or fastest_precision(device)
         self.stage, self.data, self.seed, self.execution = stage, data, seed, execution
         clap = initialised(Clap(stage.model))
         inherit(clap, stage, parent, text)

@@ -15,7 +15,7 @@ TRAIN = {
     "Data": ("without_licence", "procedural"),
     "Run": ("out", "every", "zero_shot_where", "cache"),
     "Machine": (
-        *("device", "threads", "accumulate", "checkpoint_activations", "compiled"),
+        *("device", "precision", "threads", "accumulate", "checkpoint_activations", "compiled"),
         "as_json",
     ),
 }

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m2d_clap.model import Checkpoint, Waveform, bundled
+from m2d_clap.model import Checkpoint, Waveform, bundled, fastest_precision
 from m2d_clap.model.captioner import END
 from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.config import TextConfig
 from m2d_clap.model.decoding import Decoding
 from m2d_clap.model.text_encoder import find_tokenizer
-from m2d_clap.service.encoders import encode_sounds, encode_texts, fastest
+from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.speaking import CaptionJob, encode_captions
 from m2d_clap.service.tagging import rank, vocabulary
 from m2d_clap.training.captioning.recipe import CAPTION_MINI
@@ -40,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads or torch.get_num_threads())
     checkpoint = Checkpoint.load(options.checkpoint)
     clap = checkpoint.clap()
-    clap.precision = fastest("cpu")
+    clap.precision = fastest_precision("cpu")
     captioner = _untrained(checkpoint) if options.untrained else checkpoint.build_captioner()
     labels = vocabulary()
     sentences = encode_texts(clap, [[label.prompt for label in labels]])[0]

@@ -44,9 +44,9 @@ import torch
 from scipy.io import wavfile
 
 from m2d_clap.index import Index, build_index
-from m2d_clap.model import Checkpoint, Clap, bundled, read_audio
+from m2d_clap.model import Checkpoint, Clap, bundled, fastest_precision, read_audio
 from m2d_clap.model.sounds import write_library
-from m2d_clap.service.encoders import encode_sounds, encode_texts, fastest
+from m2d_clap.service.encoders import encode_sounds, encode_texts
 
 HITS = 10
 _TICK = 0.05
@@ -235,7 +235,7 @@ class Bench:
         self.seconds = seconds
         self.clap = clap
         self.index = Index.open(index)
-        self.vectors = faiss.read_index(str(next(index.glob("vectors-*.faiss"))))
+        self.vectors = faiss.read_index(str(next(index.glob("generation-*/vectors.faiss"))))
         self.texts = sentences(0)
         self.noises = noises(UPLOADS_TOGETHER)
         encode_texts(clap, [["the text encoder is loaded with the first text"]])
@@ -364,7 +364,7 @@ def measure(chosen: list[str], rounds: int, seconds: float) -> dict[str, Any]:
         write_library(folder, per_kind=1)
         index = folder / "index"
         build_index(folder / "sounds", index, bundled(), checkpoint.fingerprint, clap)
-        clap.precision = fastest("cpu")
+        clap.precision = fastest_precision("cpu")
         with serving(index, folder / "log") as address:
             bench = Bench(address, index, clap, seconds)
             measured: dict[str, list[dict[str, float]]] = {line: [] for line in chosen}
