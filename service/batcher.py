@@ -14,6 +14,7 @@ from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
 Encode = Callable[[Sequence[Any]], Awaitable[Encoded]]
 
 _LOG = logging.getLogger(__name__)
+_TOLD_AT_ONCE = 8
 _ENDED = "the server is shutting down"
 
 
@@ -148,10 +149,12 @@ class Batcher:
             self._made.put_nowait(made)
 
     async def _deliver(self) -> None:
-        """Tells one caller after the other: the loop sees to a device that has become free between
-        any two of them, not after the work of all."""
+        """Tells a few callers at a time: in between the loop sees to a device that has become free,
+        which would else stand idle until all of them were served."""
         while True:
             _tell(*await self._made.get())
+            for _ in range(min(_TOLD_AT_ONCE - 1, self._made.qsize())):
+                _tell(*self._made.get_nowait())
             await asyncio.sleep(0)
 
 

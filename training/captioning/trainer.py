@@ -24,7 +24,8 @@ from m2d_clap.training.optim import LearningRate, average, parameter_groups
 class CaptionTrainer(nn.Module):
     """The learning state of a run: the captioner, its optimiser, its averaged weights.
 
-    vocabulary: a tokenizer.json; heard: what the parent's encoder hears in `rows`.
+    vocabulary: a tokenizer.json; takes: what the parent's encoder hears in
+    `rows`, one time and another.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class CaptionTrainer(nn.Module):
         parent: Checkpoint,
         vocabulary: str,
         rows: Sequence[Row],
-        heard: Clips,
+        takes: Sequence[Clips],
         seed: int,
         device: str = "cpu",
     ) -> None:
@@ -49,7 +50,7 @@ class CaptionTrainer(nn.Module):
             parameter_groups(named, stage.weight_decay), lr=0.0, betas=(0.9, 0.98)
         )
         self.schedule = LearningRate(stage.rate, stage.epochs, stage.warm_up)
-        self.lessons = CaptionLessons(stage, rows, heard, self.captioner.tokenizer, seed)
+        self.lessons = CaptionLessons(stage, rows, takes, self.captioner.tokenizer, seed)
         self.step = 0
 
     @property
