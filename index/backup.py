@@ -25,6 +25,16 @@ from m2d_clap.index.swap import put_in_place
 BACKUP_FILE = "backup.json"
 _FORMAT = 1
 _TRIES = 5  # as the index may be replaced while its files are linked
+_CHECK = "`m2d-clap index LIBRARY --out INDEX --check` verifies it"
+# Read as it lies, what another one is writing would be left out of the copy.
+_WRITABLE = "mount the index writable for the backup, which others may be writing to"
+_LATER = "let `m2d-clap index` end first"
+_ADVICE = {
+    "SQLITE_BUSY": _LATER,
+    "SQLITE_LOCKED": _LATER,
+    "SQLITE_CANTOPEN": _WRITABLE,
+    "SQLITE_READONLY": _WRITABLE,
+}
 _OURS = ("-wal", "-shm", "-journal", ".part", ".lock")
 
 
@@ -145,9 +155,9 @@ def _explained(to: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        raise LibraryIndexError(
-            f"the catalogue could not be copied ({error}): let `m2d-clap index` end first"
-        ) from error
+        name = getattr(error, "sqlite_errorname", "")
+        advice = next((text for kind, text in _ADVICE.items() if name.startswith(kind)), _CHECK)
+        raise LibraryIndexError(f"the catalogue could not be copied ({error}): {advice}") from error
     except OSError as error:
         raise LibraryIndexError(
             f"{to} cannot be written ({error.strerror}): make room, or name another folder"

@@ -45,6 +45,11 @@ class Captions:
         found = self._db.execute("SELECT caption FROM captions WHERE clip = ?", (clip,)).fetchone()
         return {} if found is None else {"caption": found[0]}
 
+    def forget(self, clip: str) -> None:
+        """Inside the transaction of the caller: the caption of one clip."""
+        if self.there():
+            self._db.execute("DELETE FROM captions WHERE clip = ?", (clip,))
+
     def forget_gone(self) -> None:
         """Inside the transaction of the caller: the captions of clips that are gone."""
         if self.there():

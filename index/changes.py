@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from m2d_clap.index.captions import Captions
 from m2d_clap.index.clips import Clip
 from m2d_clap.index.metadata import metadata
 from m2d_clap.index.windows import Embedded
@@ -123,6 +124,7 @@ class Changes:
             self._db.execute("DELETE FROM windows WHERE clip = ?", (clip,))
             self._db.execute("DELETE FROM facts WHERE clip = ?", (clip,))
             self._db.execute("DELETE FROM uploads WHERE clip = ?", (clip,))
+            Captions(self._db).forget(clip)
             self._db.execute(
                 "INSERT OR IGNORE INTO deleted "
                 "SELECT ? WHERE EXISTS (SELECT 1 FROM files WHERE clip = ?)",

@@ -116,6 +116,18 @@ def test_what_is_deleted_is_gone_for_good_until_it_is_added_again(made: Path) ->
     assert clip.paths == (f"uploads/{again.id}/again.wav",)
 
 
+def test_a_caption_goes_with_its_sound(made: Path) -> None:
+    clip, other = [c.id for c in Index.open(made / "x").clips][:2]
+    with Catalogue.open(made / "x" / CATALOGUE_FILE) as catalogue:
+        assert len(catalogue.captions.missing("one")) == 3
+        for each in (clip, other):
+            catalogue.captions.add(each, "one", "a dog barks")
+    live.delete(made / "x", clip)
+    with Catalogue.reading(made / "x" / CATALOGUE_FILE) as catalogue:
+        assert catalogue.captions.of(clip) == {}
+        assert catalogue.captions.of(other) == {"caption": "a dog barks"}
+
+
 def test_what_comes_while_a_generation_is_made_lies_beside_the_new_one(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
