@@ -59,12 +59,16 @@ def restore(
 @commands.command("export")
 def export(
     index: _Folder,
-    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="a new folder")],
+    to: Annotated[
+        Path, typer.Argument(metavar="PLACE", help="a new folder, or a file that ends in .parquet")
+    ],
     as_json: _Json = False,
 ) -> None:
-    """Write vectors (NumPy) and clips with their metadata (JSON lines) for other programs.
+    """Write vectors (NumPy) and clips with their metadata (JSON lines), or all in one Parquet file.
 
     m2d-clap library export sounds.index exported
+
+    m2d-clap library export sounds.index exported.parquet
     """
     clips, windows = transfer.export(index, to)
     _say(as_json, {"clips": clips, "windows": windows}, f"{to}: {clips} clips, {windows} windows")
@@ -72,7 +76,7 @@ def export(
 
 @commands.command("import")
 def import_(
-    exported: Annotated[Path, typer.Argument(metavar="FOLDER", help="what `export` wrote")],
+    exported: Annotated[Path, typer.Argument(metavar="PLACE", help="what `export` wrote")],
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="a new index folder")],
     as_json: _Json = False,
 ) -> None:

@@ -10,6 +10,7 @@
 
 The windows of the first clip are the first rows of the vectors, and so on. `metadata` is what the
 rest, and the caption where one was made, comes to; it is not read back: `--captions` makes them again.
+All of this can be one file instead, whose name ends in `.parquet`: see `parquet.py`.
 """
 
 import contextlib
@@ -39,45 +40,75 @@ _STORED = re.compile(rf"{STORED}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(\.[a-z0-9]{{1,8}
 
 
 def export(folder: Path, to: Path) -> tuple[int, int]:
-    """Writes the index `folder` into the new folder `to`; returns how many clips and windows.
+    """Writes the index `folder` into the new folder, or Parquet file, `to`; returns how many clips and
+    windows.
 
     Raises LibraryIndexError where `folder` is no index, `to` is there, or cannot be written.
     """
     index = Index.open(folder)
     if to.exists():
-        raise LibraryIndexError(f"{to} is there already: name a new folder for the export")
+        raise LibraryIndexError(f"{to} is there already: name another place for the export")
     part = to.with_name(f"{to.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    _clear(part)
     with _explained(to), Catalogue.reading(folder / CATALOGUE_FILE) as catalogue:
-        part.mkdir(parents=True)
         clips, windows = catalogue.count()
-        shape = (windows, index.dim)
-        vectors = np.lib.format.open_memmap(part / VECTORS_FILE, "w+", np.dtype("<f4"), shape)
-        row = 0
-        with (part / CLIPS_FILE).open("w", encoding="utf-8") as lines:
-            for clip in catalogue.clips():
-                embedded = catalogue.windows(clip.id)
-                vectors[row : row + len(embedded)] = np.stack([e.vector for e in embedded])
-                row += len(embedded)
-                cut = [[e.start, e.end] for e in embedded]
-                known = {"id": clip.id, "seconds": clip.seconds, **catalogue.told(clip.id)}
-                more = {"metadata": clip.metadata, "windows": cut}
-                if upload := catalogue.changes.upload(clip.id):
-                    more["upload"] = vars(upload)
-                    _copy(folder / upload.stored, part / upload.stored)
-                lines.write(json.dumps(known | more, ensure_ascii=False) + "\n")
-        vectors.flush()
         origin = {"fingerprint": index.fingerprint, "checkpoint": str(index.checkpoint)}
         size = {"dim": index.dim, "windows": windows, "clips": clips}
         whole = {"format_version": _FORMAT, **size, **origin, "library": str(index.library)}
         whole["deleted"] = sorted(catalogue.changes.deleted())
-        (part / EXPORT_FILE).write_text(json.dumps(whole))
-        put_in_place(part, to)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(part, whole, _told(folder, catalogue), as_file=_is_parquet(to))
+            put_in_place(part, to)
+        finally:
+            _clear(part)
     return clips, windows
 
 
+def _told(folder: Path, catalogue: Catalogue) -> Iterator[tuple[dict[str, Any], Any, Path | None]]:
+    """(line of clips.jsonl, (windows, dim) vectors, an upload's file) of every clip."""
+    for clip in catalogue.clips():
+        embedded = catalogue.windows(clip.id)
+        record = {"id": clip.id, "seconds": clip.seconds, **catalogue.told(clip.id)}
+        cut = [[e.start, e.end] for e in embedded]
+        record |= {"metadata": dict(clip.metadata), "windows": cut}
+        sound = None
+        if upload := catalogue.changes.upload(clip.id):
+            record["upload"] = vars(upload)
+            sound = folder / upload.stored
+        yield record, np.stack([e.vector for e in embedded]), sound
+
+
+def _write(
+    part: Path,
+    whole: dict[str, Any],
+    told: Iterator[tuple[dict[str, Any], Any, Path | None]],
+    as_file: bool,
+) -> None:
+    if as_file:
+        from m2d_clap.index.parquet import ParquetWriter  # an extra
+
+        with contextlib.closing(ParquetWriter(part, whole)) as file:
+            for record, rows, sound in told:
+                file.put(record, rows, sound)
+        return
+    part.mkdir()
+    shape = (whole["windows"], whole["dim"])
+    vectors = np.lib.format.open_memmap(part / VECTORS_FILE, "w+", np.dtype("<f4"), shape)
+    row = 0
+    with (part / CLIPS_FILE).open("w", encoding="utf-8") as lines:
+        for record, rows, sound in told:
+            vectors[row : row + len(rows)] = rows
+            row += len(rows)
+            if sound is not None:
+                _copy(sound, part / record["upload"]["stored"])
+            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+    vectors.flush()
+    (part / EXPORT_FILE).write_text(json.dumps(whole))
+
+
 def import_(exported: Path, to: Path) -> tuple[int, int]:
-    """Makes the new index `to` of an export; returns how many clips and windows.
+    """Makes the new index `to` of an export, a folder or a Parquet file; returns how many clips and windows.
 
     No sound is read. `m2d-clap index` goes on with it: files as they were are known to it. Raises
     LibraryIndexError where the export is damaged, or `to` is there or cannot be written.
@@ -88,17 +119,15 @@ def import_(exported: Path, to: Path) -> tuple[int, int]:
     shutil.rmtree(part, ignore_errors=True)
     with _explained(to):
         try:
-            whole = json.loads((exported / EXPORT_FILE).read_text())
+            whole = _whole(exported)
             if whole["format_version"] > _FORMAT:
                 raise LibraryIndexError(f"{exported} is of a newer release: upgrade m2d-clap")
             places = Path(whole["checkpoint"]), Path(whole["library"])
             origin = Origin(whole["fingerprint"], *places)
-            vectors = np.load(exported / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
-            _check(vectors, (whole["windows"], whole["dim"]))
             part.mkdir(parents=True)
             with Catalogue.open(part / CATALOGUE_FILE) as catalogue:
                 catalogue.claim(origin, part)
-                _fill(catalogue, exported, part, vectors)
+                _fill(catalogue, part, whole, _read(exported, whole))
                 catalogue.changes.leave_out(whole.get("deleted", []))
                 counts = write_generation(part, catalogue, whole["dim"], origin)
             put_in_place(part, to)
@@ -112,59 +141,99 @@ def import_(exported: Path, to: Path) -> tuple[int, int]:
     return counts
 
 
-def _fill(catalogue: Catalogue, exported: Path, part: Path, vectors: Any) -> None:
+def _whole(exported: Path) -> dict[str, Any]:
+    if not _is_parquet(exported):
+        return dict(json.loads((exported / EXPORT_FILE).read_text()))
+    from m2d_clap.index.parquet import read_whole
+
+    return read_whole(exported)
+
+
+def _read(
+    exported: Path, whole: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], Any, Path | bytes | None]]:
+    """What `_told` gives; of an upload its file, or its bytes."""
+    if _is_parquet(exported):
+        from m2d_clap.index.parquet import read_clips
+
+        yield from read_clips(exported)
+        return
+    vectors = np.load(exported / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
+    shape = (whole["windows"], whole["dim"])
+    if vectors.shape != shape or vectors.dtype != np.dtype("<f4"):
+        raise ValueError(f"{VECTORS_FILE} is {vectors.dtype} {vectors.shape}, not float32 {shape}")
     row = 0
-    sidecars: dict[str, dict[str, Any]] = {}
     with (exported / CLIPS_FILE).open(encoding="utf-8") as opened:
         for line in opened:
-            clip = json.loads(line)
-            cut = clip["windows"]
-            rows = np.array(vectors[row : row + len(cut)], np.float32)
-            if len(rows) != len(cut) or not cut:
-                raise ValueError("it has not as many vectors as windows")
-            if len(clip["id"]) != ID_LENGTH:
-                raise ValueError(f"{clip['id']!r} is no id of a clip")
-            row += len(cut)
-            files = [File(f["path"], f["size"], f["mtime_ns"]) for f in clip["files"]]
-            catalogue.add(
-                windows=[
-                    (clip["id"], n, Embedded(float(start), float(end), vector))
-                    for n, ((start, end), vector) in enumerate(zip(cut, rows, strict=True))
-                ],
-                clips=[(clip["id"], float(clip["seconds"]))],
-                files=[(file, clip["id"]) for file in files],
-                facts=[(clip["id"], clip["sha256"], clip["facts"])] if clip["sha256"] else [],
-            )
-            sidecars |= clip["sidecars"]
-            if (given := clip.get("upload")) is not None:
-                upload = Upload(given["path"], given["stored"], given["metadata"])
-                place = _STORED.fullmatch(upload.stored)
-                if place is None or not place[1].startswith(clip["id"]):
-                    raise ValueError(f"{upload.stored!r} is no place of the upload {clip['id']}")
-                _copy(exported / upload.stored, part / upload.stored)
-                catalogue.changes.note(clip["id"], upload)
-    if row != len(vectors):
-        raise ValueError("it has more vectors than windows")
+            record = json.loads(line)
+            rows = np.array(vectors[row : row + len(record["windows"])], np.float32)
+            row += len(rows)
+            upload = record.get("upload")
+            yield record, rows, None if upload is None else exported / upload["stored"]
+
+
+def _fill(
+    catalogue: Catalogue,
+    part: Path,
+    whole: dict[str, Any],
+    told: Iterator[tuple[dict[str, Any], Any, Path | bytes | None]],
+) -> None:
+    windows = 0
+    sidecars: dict[str, dict[str, Any]] = {}
+    for clip, rows, sound in told:
+        cut = clip["windows"]
+        if rows.shape != (len(cut), whole["dim"]) or not cut:
+            raise ValueError("it has not as many vectors as windows")
+        if not np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):  # NaN is not close either
+            raise ValueError("it holds vectors that are not of unit length")
+        if len(clip["id"]) != ID_LENGTH:
+            raise ValueError(f"{clip['id']!r} is no id of a clip")
+        windows += len(cut)
+        files = [File(f["path"], f["size"], f["mtime_ns"]) for f in clip["files"]]
+        catalogue.add(
+            windows=[
+                (clip["id"], n, Embedded(float(start), float(end), vector))
+                for n, ((start, end), vector) in enumerate(zip(cut, rows, strict=True))
+            ],
+            clips=[(clip["id"], float(clip["seconds"]))],
+            files=[(file, clip["id"]) for file in files],
+            facts=[(clip["id"], clip["sha256"], clip["facts"])] if clip["sha256"] else [],
+        )
+        sidecars |= clip["sidecars"]
+        if (given := clip.get("upload")) is not None:
+            upload = Upload(given["path"], given["stored"], given["metadata"])
+            place = _STORED.fullmatch(upload.stored)
+            if place is None or not place[1].startswith(clip["id"]) or sound is None:
+                raise ValueError(f"{upload.stored!r} is no place of the upload {clip['id']}")
+            _copy(sound, part / upload.stored)
+            catalogue.changes.note(clip["id"], upload)
+    if windows != whole["windows"]:
+        raise ValueError(f"it has {windows} windows, not {whole['windows']}")
     catalogue.tell(sidecars)
 
 
-def _copy(file: Path, to: Path) -> None:
+def _copy(sound: Path | bytes, to: Path) -> None:
     to.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(sound, bytes):
+        to.write_bytes(sound)
+        return
     try:
-        shutil.copyfile(file, to)
+        shutil.copyfile(sound, to)
     except FileNotFoundError as error:
         raise LibraryIndexError(
-            f"the upload {file} is not there, or was deleted just now: give the command again"
+            f"the upload {sound} is not there, or was deleted just now: give the command again"
         ) from error
 
 
-def _check(vectors: Any, shape: tuple[int, int]) -> None:
-    if vectors.shape != shape or vectors.dtype != np.dtype("<f4"):
-        raise ValueError(f"{VECTORS_FILE} is {vectors.dtype} {vectors.shape}, not float32 {shape}")
-    for start in range(0, len(vectors), 8192):
-        lengths = np.linalg.norm(vectors[start : start + 8192], axis=1)
-        if not np.allclose(lengths, 1, atol=1e-3):  # NaN is not close either
-            raise ValueError(f"{VECTORS_FILE} holds vectors that are not of unit length")
+def _is_parquet(place: Path) -> bool:
+    return place.suffix.lower() == ".parquet"
+
+
+def _clear(part: Path) -> None:
+    """What a run that was stopped left."""
+    shutil.rmtree(part, ignore_errors=True)
+    if part.is_file():
+        part.unlink()
 
 
 @contextlib.contextmanager

@@ -1,10 +1,13 @@
 """An index is verified, mended, copied, exchanged, replaced; and what goes wrong loses nothing."""
 
+import hashlib
+import io
 import json
 import os
 import resource
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,7 +23,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 from typer.testing import CliRunner, Result
 
-from m2d_clap.index import Clip, Index, Report, build_index
+from m2d_clap.index import Clip, Index, Report, build_index, live
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.backup import back_up, restore
 from m2d_clap.index.build import Progress
@@ -28,7 +31,9 @@ from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.check import Checked, check_index
 from m2d_clap.index.duplicates import duplicates
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.live import Heard
 from m2d_clap.index.transfer import export, import_
+from m2d_clap.index.windows import Embedded
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig
 from m2d_clap.service.cli import build as cli
@@ -261,6 +266,22 @@ def test_a_damaged_backup_is_refused_and_changes_nothing(out: Path, tmp_path: Pa
         back_up(out, tmp_path / "backup")
 
 
+def test_a_backup_from_a_place_that_cannot_be_written_says_what_it_needs(
+    out: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "mounted"
+    place.mkdir()
+    bound = subprocess.run(["mount", "--bind", out, place], check=False, capture_output=True)
+    if bound.returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", place], check=True)
+        with pytest.raises(LibraryIndexError, match="mount the index writable"):
+            back_up(place, tmp_path / "backup")
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)  # its files are mapped
+
+
 def library_of(out: Path) -> Path:
     return Index.open(out).library
 
@@ -278,6 +299,33 @@ def test_an_export_comes_back_as_the_same_index_and_is_gone_on_with(
     assert state(tmp_path / "y") == state(out)
     assert not check_index(library, tmp_path / "y").findings
     assert build(library, tmp_path / "y", models[0]).unchanged == 4
+
+
+def test_an_export_to_parquet_is_one_file_that_others_read_and_comes_back_the_same(
+    library: Path, out: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    content = hashlib.sha256(b"its bytes").hexdigest()
+    sound = Heard(content, "rex.wav", 1.0, [Embedded(0.0, 1.0, np.eye(1, 16)[0])], {"by": "Ann"})
+    live.add(out, sound, io.BytesIO(b"its bytes"))
+    file = tmp_path / "e.parquet"
+    assert export(out, file) == (5, 6)
+    table = parquet.read_table(file)
+    assert table.column("path").to_pylist().count("b.wav") == 2
+    vectors = np.array(table.column("vector").to_pylist(), np.float32)
+    assert vectors.shape == (6, 16) and vectors[-1, 0] == 1
+    assert json.loads(table.column("metadata").to_pylist()[0])["title"] == "one"
+    assert import_(file, tmp_path / "y") == (5, 6)
+    assert state(tmp_path / "y") == state(out)
+    (stored,) = Index.open(tmp_path / "y").files(Index.open(tmp_path / "y").clips[-1])
+    assert stored.read_bytes() == b"its bytes" and not check_index(library, tmp_path / "y").findings
+    assert build(library, tmp_path / "y", models[0]).unchanged == 4
+    parquet.write_table(table.slice(0, 4), file)
+    for damaged in (file, library / "a.wav"):
+        named = damaged.rename(tmp_path / "damaged.parquet")
+        with pytest.raises(LibraryIndexError, match="no whole export"):
+            import_(named, tmp_path / "z")
+    assert not [left for left in tmp_path.iterdir() if left.name.startswith("z")]
 
 
 @pytest.mark.parametrize("damage", ["short", "nan", "lines", "none", "newer"])
