@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from m2d_clap.index.build import Progress, Report, build_index
     from m2d_clap.index.clips import Clip
     from m2d_clap.index.filters import Filter, FilterError
-    from m2d_clap.index.store import Hit, Index, Place
+    from m2d_clap.index.hits import Hit, Place
+    from m2d_clap.index.interface import SearchIndex
+    from m2d_clap.index.store import Index
 
 __all__ = [
     "Clip",
@@ -21,13 +23,16 @@ __all__ = [
     "Place",
     "Progress",
     "Report",
+    "SearchIndex",
     "build_index",
 ]
 
 _HOMES = {
     **dict.fromkeys(("Progress", "Report", "build_index"), "build"),
     **dict.fromkeys(("Filter", "FilterError"), "filters"),
-    **dict.fromkeys(("Hit", "Index", "Place"), "store"),
+    **dict.fromkeys(("Hit", "Place"), "hits"),
+    "Index": "store",
+    "SearchIndex": "interface",
     "Clip": "clips",
 }
 

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m2d_clap.index import live
-from m2d_clap.index.build import BATCH_SECONDS, Progress, Report, build_index
+from m2d_clap.index.build import Progress, Report, build_index
 from m2d_clap.index.captions import Captioning
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
 from m2d_clap.index.kinds import Wish
+from m2d_clap.index.pipeline import BATCH_SECONDS, Remote
 from m2d_clap.index.swap import put_in_place
 from m2d_clap.model import Clap
 
@@ -27,6 +28,7 @@ def build_anew(
     batch_seconds: float = BATCH_SECONDS,
     wish: Wish | None = None,
     captioning: Captioning | None = None,
+    remote: Remote | None = None,
 ) -> tuple[Report, Path | None]:
     """Builds beside `out` and switches when it is done; returns where the old index is kept.
 
@@ -50,7 +52,7 @@ def build_anew(
         if wish is None and (before := current(out).get("wish")):
             wish = Wish(**before)
     given = (library, aside, checkpoint, fingerprint, clap, progress, batch_seconds, wish)
-    report = build_index(*given, captioning)
+    report = build_index(*given, captioning, None, remote)
     try:
         return report, _switch(aside, out, library)
     except OSError as error:

@@ -1,39 +1,26 @@
 """A folder of sounds → an index. Stopped at any time, the same call goes on from there."""
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m2d_clap.index.ahead import ahead
 from m2d_clap.index.busy import Busy
 from m2d_clap.index.captions import Captioning, caption_clips
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
-from m2d_clap.index.decoders import Decoders
-from m2d_clap.index.embed import Batch, encoded, write
+from m2d_clap.index.embed import write
+from m2d_clap.index.engines import Faiss
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.generation import write_generation
+from m2d_clap.index.interface import Engine
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.reading import Broken, Heard, Here, Piece, Reader, Source, Whole
+from m2d_clap.index.pipeline import BATCH_SECONDS, THREADS, Remote, Work, embedded
+from m2d_clap.index.reading import Broken, Heard, Piece, Whole
 from m2d_clap.index.sidecars import read_sidecars
-from m2d_clap.index.walk import UNREADABLE, File, printable, walk
+from m2d_clap.index.walk import UNREADABLE, printable, walk
 from m2d_clap.model import Clap
-
-BATCH_SECONDS = 400.0
-"""Sound encoded and written together, and lost at most when the process is killed.
-
-Sounds of equal length are encoded in one step; among more of them more are equal.
-"""
-_FIRST_SECONDS = 25.0  # a first batch is soon read; each is up to twice as long as the one before
-_BATCH_PIECES = 2000
-_AHEAD_SECONDS = 400.0
-_THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))  # the encoder needs the other cores
-_WORTH_PROCESSES = 32 << 20
-"""Bytes to read from which on decoding in processes of its own pays for their start."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +77,13 @@ def build_index(
     batch_seconds: float = BATCH_SECONDS,
     wish: Wish | None = None,
     captioning: Captioning | None = None,
+    engine: Engine | None = None,
+    remote: Remote | None = None,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
-    captioning: also captions every sound that has no caption by this captioner.
+    captioning: also captions every sound that has no caption by this captioner; engine: what the
+    catalogue in `out`, its folder, is searched by; None is FAISS, there; remote: embeds elsewhere, where not here.
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
@@ -109,9 +99,10 @@ def build_index(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
-            catalogue.claim(origin, out)
-            given = (origin, out, catalogue, clap, progress, batch_seconds, wish, captioning)
-            return _build(*given)
+            engine = engine or Faiss(out)
+            catalogue.claim(origin, out if isinstance(engine, Faiss) else str(engine))
+            given = (origin, engine, catalogue, clap, progress, batch_seconds, wish, captioning)
+            return _build(*given, remote)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -120,16 +111,17 @@ def build_index(
 
 def _build(
     origin: Origin,
-    out: Path,
+    engine: Engine,
     catalogue: Catalogue,
     clap: Clap,
     progress: Callable[[Progress], None],
     batch_seconds: float,
     wish: Wish | None,
     captioning: Captioning | None,
+    remote: Remote | None,
 ) -> Report:
     began = time.perf_counter()
-    found = walk(origin.library, out)
+    found = walk(origin.library, engine.folder)
     beside = read_sidecars(origin.library, found.files)
     files = [file for file in found.files if file.path not in beside.files]
     tally = _Tally(skipped=dict([*found.left, *beside.faults]))
@@ -138,31 +130,27 @@ def _build(
     before, bare = catalogue.paths(), catalogue.undescribed()
     if before and not found.files and not found.left:
         raise LibraryIndexError(
-            f"{origin.library} is empty, but {len(before)} files of it are in {out}: is its drive "
-            f"mounted? Nothing was forgotten. If it is meant to be empty, delete {out}"
+            f"{origin.library} is empty, but {len(before)} files of it are in {engine}: is its drive "
+            f"mounted? Nothing was forgotten. If it is meant to be empty, delete {engine.folder}"
         )
     sounds = [file for file in files if file.path not in broken]
     todo = [file for file in sounds if file.path in bare or not catalogue.known(file)]
     size = sum(file.size for file in todo)
     tally.done = len(files) - len(todo)
     progress(Progress(tally.done, len(files), 0.0, 0.0 if todo else 1.0))
-    rate = clap.config.front_end.sample_rate
     done = catalogue.complete() | catalogue.changes.deleted()
-    busy = Busy(_THREADS)
-    with ExitStack() as ending:
-        source: Source = Here(busy)
-        if size >= _WORTH_PROCESSES:
-            source = ending.enter_context(closing(Decoders(busy)))
-        reader = Reader(origin.library, rate, done, catalogue.begun(), source)
-        cut = _batches(reader, todo, batch_seconds)
-        for batch, vectors in ending.enter_context(closing(encoded(cut, clap, busy))):
+    work = Work(origin.library, todo, done, catalogue.begun(), batch_seconds)
+    busy = Busy(THREADS)
+    given = embedded(work, clap, busy) if remote is None else remote(work)
+    with closing(given) as batches:
+        for batch, vectors in batches:
             with busy.at("write"):
                 write(batch, vectors, catalogue)
             for piece in batch:
                 tally.add(piece)
-            share = (tally.read + _within(batch[-1])) / size
+            share = (tally.read + _within(batch[-1])) / max(size, 1)
             progress(Progress(tally.done, len(files), tally.seconds, share))
-        shares = busy.shares() if tally.read else {}
+        shares = busy.shares() if tally.read and remote is None else {}
     for copy in tally.copies:  # of a sound that broke in its middle
         if (first := tally.failed.get(copy.clip)) is not None:
             tally.skipped[copy.file.path] = first.reason
@@ -174,7 +162,7 @@ def _build(
     captioned = 0
     if captioning is not None:
         captioned = caption_clips(catalogue.captions, origin.library, clap, captioning)
-    clips, rows = write_generation(out, catalogue, clap.config.clap_dim, origin, wish)
+    clips, rows = engine.write(catalogue, clap.config.clap_dim, origin, wish)
     return Report(
         clips=clips,
         windows=rows,
@@ -252,25 +240,3 @@ class _Tally:
 def _within(last: Piece) -> int:
     """Bytes read of the file that a batch ends in."""
     return min(last.read, last.file.size) if isinstance(last, Heard) else 0
-
-
-def _batches(
-    reader: Reader, files: list[File], batch_seconds: float
-) -> Generator[Batch, None, None]:
-    """Pieces in order, cut at `batch_seconds` of sound, inside a long file too."""
-    batch: list[Piece] = []
-    held, most = 0.0, min(_FIRST_SECONDS, batch_seconds)
-    jobs = (reader.pieces(file) for file in files)
-    with closing(ahead(jobs, _THREADS, _AHEAD_SECONDS, _seconds)) as pieces:
-        for piece in pieces:
-            batch.append(piece)
-            held += _seconds(piece)
-            if held >= most or len(batch) >= _BATCH_PIECES:
-                yield batch
-                batch, held, most = [], 0.0, min(2 * most, batch_seconds)
-    if batch:
-        yield batch
-
-
-def _seconds(piece: Piece) -> float:
-    return piece.window.end - piece.window.start if isinstance(piece, Heard) else 0.01

@@ -78,12 +78,12 @@ class Catalogue:
         except sqlite3.DatabaseError as error:
             raise _explained(file, error) from error
 
-    def claim(self, given: Origin, folder: Path) -> None:
+    def claim(self, given: Origin, place: Path | str) -> None:
         """Records what the index is made from. Raises LibraryIndexError where it was another model."""
         found = {n: json.loads(v) for n, v in self._db.execute("SELECT name, json FROM origin")}
         if found:
             paths = Path(found["checkpoint"]), Path(found["library"])
-            Origin(found["fingerprint"], *paths).refuse_other(given, folder)
+            Origin(found["fingerprint"], *paths).refuse_other(given, place)
         facts = {name: str(value) for name, value in vars(given).items()}
         if facts == found:
             return
@@ -233,6 +233,15 @@ class Catalogue:
             "SELECT count(*) FROM windows WHERE clip IN (SELECT id FROM clips)"
         ).fetchone()[0]
         return int(clips), int(windows)
+
+    def sizes(self) -> dict[str, int]:
+        """How many windows each sound has that is embedded to its end."""
+        return dict(
+            self._db.execute(
+                "SELECT clip, count(*) FROM windows "
+                "WHERE clip IN (SELECT id FROM clips) GROUP BY clip"
+            )
+        )
 
     def told(self, clip: str) -> dict[str, Any]:
         """What is behind `metadata`: sha256 and facts (None and {} where they were never read), the

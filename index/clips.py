@@ -3,10 +3,10 @@
 import bisect
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,36 @@ class Clips:
             metadata = json.loads(facts)[3]
             if key in metadata:
                 yield number, metadata[key]
+
+
+class Ordered(Sequence[Clip]):
+    """Clips by their place in an order of numbers, read one by one."""
+
+    def __init__(self, order: NDArray[np.int64], read: Callable[[int], Clip]) -> None:
+        self._order = order
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> Clip: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Clip]: ...
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return [self._read(int(number)) for number in self._order[at]]
+        return self._read(int(self._order[at]))
+
+    def __iter__(self) -> Iterator[Clip]:
+        return (self._read(int(number)) for number in self._order)
+
+
+def places(clip: Clip, library: Path, folder: Path) -> list[Path]:
+    """Where its sound should lie, in the library and, of an upload, in the index folder."""
+    own = [] if clip.stored is None else [folder / clip.stored]
+    listed = clip.paths if clip.stored is None else clip.paths[:-1]
+    return [*(library / path for path in listed), *own]
 
 
 def _facts(clip: Clip) -> str:

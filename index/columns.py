@@ -29,7 +29,7 @@ def _format(path: str) -> str:
     return extension.lower() if stem else ""
 
 
-_OF_PATHS: Mapping[str, Callable[[str], str]] = MappingProxyType(
+OF_PATHS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
         "path": lambda path: path,
         "folder": lambda path: path.rpartition("/")[0],
@@ -89,7 +89,7 @@ class Columns:
 
     def _of_files(self, field: str) -> list[str]:
         if field not in self._fields:
-            self._fields[field] = [*map(_OF_PATHS[field], self._clips.paths)]
+            self._fields[field] = [*map(OF_PATHS[field], self._clips.paths)]
         return self._fields[field]
 
 

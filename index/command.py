@@ -18,7 +18,11 @@ from m2d_clap.index import build, library_command
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.captions import Captioning
 from m2d_clap.index.check import Checked, check_index
+from m2d_clap.index.engines import Faiss, engine_at
+from m2d_clap.index.interface import Engine
 from m2d_clap.index.kinds import Asked, Wish
+from m2d_clap.index.pipeline import BATCH_SECONDS
+from m2d_clap.index.ray import RayCluster
 from m2d_clap.index.report import Measured, measured
 from m2d_clap.index.store import Index
 from m2d_clap.model import Checkpoint, Precision, bundled
@@ -34,12 +38,14 @@ def register(app: typer.Typer) -> None:
 
 def index(
     library: Annotated[Path, typer.Argument(help="the folder of sounds")],
-    out: Annotated[Path, typer.Option("--out", help="the index folder to write")],
+    out: Annotated[
+        str, typer.Option("--out", help="the index folder to write, or milvus://HOST:PORT/NAME")
+    ],
     checkpoint: Annotated[Path | None, typer.Option(help="default: the bundled one")] = None,
     precision: Annotated[str, typer.Option(help="float32 | bfloat16")] = "float32",
     batch_seconds: Annotated[
         float, typer.Option(help="sound embedded together, and lost at most by a kill", min=0)
-    ] = build.BATCH_SECONDS,
+    ] = BATCH_SECONDS,
     captions: Annotated[
         bool, typer.Option("--captions", help="also caption every sound (metadata.caption)")
     ] = False,
@@ -61,21 +67,30 @@ def index(
         bool,
         typer.Option("--anew", help="embed everything with another checkpoint, then switch to it"),
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray", help="embed on a Ray cluster: HOST:PORT, auto, or local for one here"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Embed a folder of sounds for search; again, to take in what changed or was left."""
+    engine = engine_at(out)
+    if not isinstance(engine, Faiss) and (check or report or anew):
+        raise typer.BadParameter("--check, --report and --anew are for index folders")
     if check:
-        _check(library, out, as_json)
+        _check(library, engine.folder, as_json)
         return
     if precision not in get_args(Precision):
         raise typer.BadParameter("--precision is float32 or bfloat16")
     wish = _wish(kind, memory)
     if report:
-        _print_kinds(measured(Index.open(out), wish or Wish()), as_json)
+        _print_kinds(measured(Index.open(engine.folder), wish or Wish()), as_json)
         return
     try:
-        asked = (library, out, checkpoint or bundled(), batch_seconds)
-        done = _index(*asked, cast(Precision, precision), wish, anew, captions)
+        asked = (library, engine, checkpoint or bundled(), batch_seconds)
+        done = _index(*asked, cast(Precision, precision), wish, anew, captions, ray)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -88,14 +103,16 @@ def index(
 
 def _index(
     library: Path,
-    out: Path,
+    engine: Engine,
     checkpoint: Path,
     batch_seconds: float,
     precision: Precision,
     wish: Wish | None,
     anew: bool,
     captions: bool,
+    ray: str | None,
 ) -> build.Report:
+    remote = None if ray is None else RayCluster(ray, checkpoint, precision)
     model = Checkpoint.load(checkpoint)
     captioning = None
     captioner = model.build_captioner() if captions else None
@@ -120,10 +137,19 @@ def _index(
 
         if captioner is not None and model.captioner is not None:
             captioning = Captioning(captioner, model.captioner.fingerprint, show_captions)
-        given = (library, out, checkpoint, model.fingerprint, clap, show, batch_seconds, wish)
+        given = (
+            library,
+            engine.folder,
+            checkpoint,
+            model.fingerprint,
+            clap,
+            show,
+            batch_seconds,
+            wish,
+        )
         if not anew:
-            return build.build_index(*given, captioning)
-        done, before = build_anew(*given, captioning)
+            return build.build_index(*given, captioning, engine, remote)
+        done, before = build_anew(*given, captioning, remote)
     if before is not None:
         typer.echo(f"the index before is kept as {before}", err=True)
     return done
@@ -181,7 +207,7 @@ def _print_kinds(found: Sequence[Measured], as_json: bool) -> None:
     Console().print(table)
 
 
-def _print(report: build.Report, library: Path, out: Path) -> None:
+def _print(report: build.Report, library: Path, out: str) -> None:
     if report.skipped:
         table = Table("left out", "because")
         for path, reason in report.skipped[:SHOWN_LEFT_OUT]:
@@ -200,8 +226,6 @@ def _print(report: build.Report, library: Path, out: Path) -> None:
         shares = ", ".join(f"{part} {share:.0%}" for part, share in report.busy.items())
         typer.echo(f"slowest part: {report.slowest} (busy: {shares})", err=True)
     if report.clips:
-        typer.echo(
-            f'search it with: {shlex.join(["m2d-clap", "search", str(out)])} "a dog barking"'
-        )
+        typer.echo(f'search it with: {shlex.join(["m2d-clap", "search", out])} "a dog barking"')
     else:
         typer.echo(f"no sound was found in {library}: is it the right folder?", err=True)

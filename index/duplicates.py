@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.index.clips import Clip
-from m2d_clap.index.store import Index
+from m2d_clap.index.interface import SearchIndex
 
 AT_LEAST = 0.98
 _BLOCK = 1024
@@ -24,7 +24,7 @@ class Group:
     cosine: float
 
 
-def duplicates(index: Index, at_least: float = AT_LEAST) -> list[Group]:
+def duplicates(index: SearchIndex, at_least: float = AT_LEAST) -> list[Group]:
     """Groups by the cosines of the clips' mean vectors; the largest first.
 
     Every pair is compared: with 100,000 clips that is minutes. Clips that chain together are one

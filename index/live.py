@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.changes import FOLDER, STORED, Upload
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.store import Index
+from m2d_clap.index.interface import SearchIndex
 from m2d_clap.index.windows import Embedded
 
 _PATIENCE = 5.0  # seconds for another change, which takes a fraction of one
@@ -50,12 +50,10 @@ class Limits:
         """Never more than so many rows; the share counts above a sixteenth of them."""
         return cls(rows, least=max(1, rows // 16))
 
-    def passed(self, index: Index) -> bool:
-        rows = len(index.delta.owners)
-        gone = len(index.base.clips) + len(index.delta.clips) - len(index)
-        most = max(self.least, self.share * len(index.base.vectors))
-        return rows > min(self.rows, most) or gone > max(
-            self.least, self.share * len(index.base.clips)
+    def passed(self, index: SearchIndex) -> bool:
+        share = self.share * max(index.windows - index.beside, 0)
+        return index.beside > min(self.rows, max(self.least, share)) or index.gone > max(
+            self.least, self.share * len(index)
         )
 
 

@@ -17,23 +17,25 @@ class Origin:
     checkpoint: Path
     library: Path
 
-    def command(self, out: Path) -> str:
+    def command(self, out: Path | str) -> str:
         """The command that makes this index, or goes on with it; ready to paste."""
         words = ["m2d-clap", "index", str(self.library), "--out", str(out)]
         return shlex.join([*words, "--checkpoint", str(self.checkpoint)])
 
-    def refuse_other(self, given: "Origin", folder: Path) -> None:
-        """Raises LibraryIndexError where `given` is another model than that of the index `folder`."""
+    def refuse_other(self, given: "Origin", place: Path | str) -> None:
+        """Raises LibraryIndexError where `given` is another model than that of the index at `place`,
+        a folder or an address."""
         if given.fingerprint == self.fingerprint:
             return
-        beside = folder.resolve()
-        beside = beside.with_name(f"{beside.name}-{given.fingerprint[:8]}")
-        lines = [
-            f"{folder} was made with another checkpoint: {self.fingerprint[:12]}",
-            f"For an index with this checkpoint: {given.command(beside)}",
-        ]
+        lines = [f"{place} was made with another checkpoint: {self.fingerprint[:12]}"]
+        if isinstance(place, Path):
+            beside = place.resolve()
+            beside = beside.with_name(f"{beside.name}-{given.fingerprint[:8]}")
+            lines.append(f"For an index with this checkpoint: {given.command(beside)}")
+        else:
+            lines.append("For an index with this checkpoint give --out another name")
         if self._checkpoint_is_there():
-            lines.append(f"To go on with the other one: {self.command(folder)}")
+            lines.append(f"To go on with the other one: {self.command(place)}")
         raise LibraryIndexError("\n".join(lines))
 
     def _checkpoint_is_there(self) -> bool:

@@ -3,48 +3,28 @@
 import bisect
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.index.base import INDEX_FILE, Base
-from m2d_clap.index.calibration import drawn
+from m2d_clap.index.calibration import Calibration, drawn
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
-from m2d_clap.index.clips import Clip
+from m2d_clap.index.clips import Clip, Ordered, places
 from m2d_clap.index.columns import Columns, Mask
 from m2d_clap.index.delta import Delta
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
+from m2d_clap.index.hits import Hit, Place, unit, unit_query
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.vectors import Chosen
 
 _TRIES = 3  # at opening what is being replaced
 _CLIPS_KEPT = 4096
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A clip, the cosine of its best window, where that lies, in seconds, and its row."""
-
-    clip: Clip
-    score: float
-    start: float
-    end: float
-    row: int = -1
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a list of hits was left off: the last one's score and id, and how many came so far."""
-
-    score: float
-    clip: str
-    passed: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +42,8 @@ class Index:
 
     Rows and clips have numbers: those of the generation first, then those of what came since.
     """
+
+    remote = False
 
     def __init__(
         self,
@@ -154,6 +136,30 @@ class Index:
         return self.base.number
 
     @property
+    def changes(self) -> int:
+        return self.delta.seq
+
+    @property
+    def beside(self) -> int:
+        return len(self.delta.owners)
+
+    @property
+    def gone(self) -> int:
+        return len(self._gone)
+
+    @property
+    def kind(self) -> str:
+        return self.base.vectors.tuning.kind
+
+    @property
+    def recall(self) -> float | None:
+        return self.base.vectors.tuning.recall
+
+    @property
+    def calibration(self) -> Calibration | None:
+        return self.base.calibration
+
+    @property
     def dim(self) -> int:
         return self.base.vectors.dim
 
@@ -171,7 +177,7 @@ class Index:
     @property
     def clips(self) -> Sequence[Clip]:
         """In the order of their first paths; read one by one."""
-        return _Ordered(self._order, self._clip)
+        return Ordered(self._order, self._clip)
 
     def check_model(self, fingerprint: str, checkpoint: Path) -> None:
         """Raises LibraryIndexError, with the command that mends it, where the model is another."""
@@ -184,9 +190,7 @@ class Index:
 
     def files(self, clip: Clip) -> list[Path]:
         """Where the clip's sound should lie."""
-        own = [] if clip.stored is None else [self.folder / clip.stored]
-        listed = clip.paths if clip.stored is None else clip.paths[:-1]
-        return [*(self.library / path for path in listed), *own]
+        return places(clip, self.library, self.folder)
 
     def file(self, clip: Clip) -> Path:
         """The first of them."""
@@ -207,8 +211,7 @@ class Index:
         of_delta = int(self._of_delta.mask(where).sum())
         return int(mask.sum() - mask[self._gone].sum()) + of_delta
 
-    def sample(self) -> NDArray[np.int64]:
-        """Rows that stand for all."""
+    def sample(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if len(self._gone):
             chosen = self._admits(None).base
             assert chosen is not None
@@ -216,7 +219,11 @@ class Index:
         else:
             base = np.arange(len(self.base.vectors))
         rows = np.concatenate([base, len(self.base.vectors) + np.arange(len(self.delta.owners))])
-        return rows[np.array(drawn(len(rows)), np.int64)]
+        drawn_rows = rows[np.array(drawn(len(rows)), np.int64)]
+        return self.rows(drawn_rows), self.owners(drawn_rows)
+
+    def moments(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
+        return self.rows([hit.row for hit in hits])
 
     def rows(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows, dim): their unit vectors."""
@@ -242,7 +249,7 @@ class Index:
 
     def vector(self, clip: Clip) -> NDArray[np.float32]:
         """(dim,): the mean of a clip's windows, of unit length."""
-        return _unit(self.rows(self.rows_of(clip)).mean(axis=0))
+        return unit(self.rows(self.rows_of(clip)).mean(axis=0))
 
     def rows_of(self, clip: Clip) -> NDArray[np.int64]:
         """(windows,): the rows of a clip of this index, in order."""
@@ -281,7 +288,7 @@ class Index:
         and whose ids are not in `leave_out`. Raises LibraryIndexError where the embedding has
         another length or is not finite, or k < 1.
         """
-        query = self._query(embedding)
+        query = unit_query(embedding, self.dim)
         if k < 1:
             raise LibraryIndexError(f"k is {k}: ask for at least one hit")
         admitted = self._admits(where)
@@ -303,14 +310,6 @@ class Index:
             if enough or fetch == most or (least is not None and lowest < least):
                 return [self._hit(row, score) for score, row in found]
             fetch = min(4 * fetch, most)
-
-    def _query(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
-        query = np.ascontiguousarray(embedding, np.float32).reshape(1, -1)
-        if query.shape[1] != self.dim:
-            raise LibraryIndexError(f"the query has {query.shape[1]} numbers, not {self.dim}")
-        if not np.isfinite(query).all():
-            raise LibraryIndexError("the query holds numbers that are not finite: embed it again")
-        return _unit(query)
 
     def _in_order(
         self,
@@ -399,32 +398,3 @@ def _seq(folder: Path) -> int:
         return int(json.loads((folder / INDEX_FILE).read_text()).get("seq", 0))
     except (OSError, ValueError, AttributeError):
         return -1
-
-
-class _Ordered(Sequence[Clip]):
-    """Clips by their place in an order of numbers."""
-
-    def __init__(self, order: NDArray[np.int64], read: Callable[[int], Clip]) -> None:
-        self._order = order
-        self._read = read
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    @overload
-    def __getitem__(self, at: int) -> Clip: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Clip]: ...
-    def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return [self._read(int(number)) for number in self._order[at]]
-        return self._read(int(self._order[at]))
-
-    def __iter__(self) -> Iterator[Clip]:
-        return (self._read(int(number)) for number in self._order)
-
-
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = max(float(np.linalg.norm(vector.astype(np.float64))), 1e-12)
-    unit: NDArray[np.float32] = (vector / length).astype(np.float32)
-    return unit

@@ -102,7 +102,7 @@ async def whole_map(engine: Engine) -> tuple[str, bytes]:
     """(what tells it from other maps, JSON of schemas.Map), made once for each index."""
     index = engine.index
     tag = cursors.digest(
-        "map", index.fingerprint, str(index.folder), index.generation, index.delta.seq
+        "map", index.fingerprint, str(index.folder), index.generation, index.changes
     )
 
     def make() -> bytes:

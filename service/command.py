@@ -31,7 +31,8 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     index: Annotated[
-        Path | None, typer.Argument(help="an index folder, made by m2d-clap index")
+        str | None,
+        typer.Argument(help="an index folder made by m2d-clap index, or milvus://HOST:PORT/NAME"),
     ] = None,
     library: Annotated[
         Path | None, typer.Option(help="sounds to index first, where there is no index yet")

@@ -41,7 +41,7 @@ def run(library: Path | None, folder: Path, host: str, port: int, once: bool) ->
     # release finds an index in its place that does not fit.
     place = hashlib.sha256(str(library.resolve()).encode()).hexdigest()[:8]
     out = folder / f"index-{place}-{describe(bundled()).fingerprint[:8]}"
-    index(library, out)
+    index(library, str(out))
     engine = Engine(Settings.model_validate({"index": out, "log_level": "warning"}))
     with bind(host, port, _PORTS) as listening, contextlib.suppress(KeyboardInterrupt):
         address = url(listening)

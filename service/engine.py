@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from m2d_clap.index import Clip, Index
+from m2d_clap.index import Clip, SearchIndex
 from m2d_clap.index.calibration import of_sentences, of_sounds
 from m2d_clap.model import Waveform
 from m2d_clap.model.captioning import Captioned
@@ -51,7 +51,7 @@ class Engine:
         self.decoder = Decoder(settings.decoding, lambda seconds: self._took("decode", seconds))
         self.places = Places(settings.decoders + settings.waiting_uploads)
         self.kept = Kept(_KEPT_BYTES)
-        self._scale: tuple[Index | None, Vectors | None, Scale] = (None, None, Scale())
+        self._scale: tuple[SearchIndex | None, Vectors | None, Scale] = (None, None, Scale())
         self.metrics.watch(
             {
                 "texts": lambda: self._encoding.texts.waiting,
@@ -83,7 +83,7 @@ class Engine:
     # A request relies on one generation, however often it asks: see serving.py.
 
     @property
-    def index(self) -> Index:
+    def index(self) -> SearchIndex:
         return self.serving.now.index
 
     @property
@@ -195,7 +195,7 @@ class Engine:
         found: Captioned = answer
         return found
 
-    async def scale(self, index: Index) -> Scale:
+    async def scale(self, index: SearchIndex) -> Scale:
         """What makes this index's cosines readable; learned when first asked for."""
         of_index, of_vocabulary, scale = self._scale
         vocabulary = self._encoding.vocabulary
@@ -228,11 +228,10 @@ class Engine:
             raise TextEncoderError("the checkpoint served here hears sounds only, it knows no text")
 
 
-def _learned(index: Index, vocabulary: Vectors | None) -> Scale:
+def _learned(index: SearchIndex, vocabulary: Vectors | None) -> Scale:
     """An index made by an older release holds no calibration between sounds: it is learned here."""
-    rows = index.sample()
-    if not len(rows):
+    vectors, owners = index.sample()
+    if not len(vectors):
         return Scale()
-    vectors = index.rows(rows)
     text = None if vocabulary is None else of_sentences(vectors, vocabulary)
-    return Scale(text, index.base.calibration or of_sounds(vectors, index.owners(rows)))
+    return Scale(text, index.calibration or of_sounds(vectors, owners))

@@ -22,9 +22,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from m2d_clap.index import Index, build_index
-from m2d_clap.index.base import INDEX_FILE
+from m2d_clap.index import build_index
 from m2d_clap.index.build import Progress, Report
+from m2d_clap.index.engines import engine_at
 from m2d_clap.model import Checkpoint, bundled
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs, problems
@@ -50,7 +50,7 @@ class _Failed:
 @dataclass(frozen=True)
 class _Job:
     library: Path
-    out: Path
+    out: Path | str
     checkpoint: Path
     device: Literal["cpu", "cuda"]
     threads: int | None
@@ -60,7 +60,8 @@ def is_due(settings: Settings) -> bool:
     """Whether there is a library to index, and no finished index with a sound in it."""
     if settings.library is None:
         return False
-    return not (settings.index / INDEX_FILE).exists() or not len(Index.open(settings.index))
+    engine = engine_at(settings.index)
+    return not engine.there() or not len(engine.open())
 
 
 def make(settings: Settings, listening: socket.socket) -> bool:
@@ -171,9 +172,10 @@ def _index(connection: Connection, job: _Job) -> None:
     try:
         model = Checkpoint.load(job.checkpoint)
         clap = model.clap(job.device)
+        engine = engine_at(job.out)
         report = build_index(
-            job.library, job.out, job.checkpoint, model.fingerprint, clap,
-            connection.send, _BATCH_SECONDS,
+            job.library, engine.folder, job.checkpoint, model.fingerprint, clap,
+            connection.send, _BATCH_SECONDS, engine=engine,
         )  # fmt: skip
     except ClapError as error:
         connection.send(_Failed(str(error)))

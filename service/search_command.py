@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from m2d_clap.index import Hit, Index
+from m2d_clap.index import Hit
+from m2d_clap.index.engines import open_index
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import parse
 from m2d_clap.model import Checkpoint
@@ -52,7 +53,7 @@ def search(
         place = server
     else:
         place = words[0]
-        hits = _local(Path(place), text, k, written, checkpoint, text_encoder_path)
+        hits = _local(place, text, k, written, checkpoint, text_encoder_path)
         rows = [_row(hit) for hit in hits]
     if as_json:
         typer.echo(json.dumps({"hits": rows}))
@@ -68,7 +69,7 @@ _SHOWN = ("id", "path", "score", "start", "end")
 
 
 def _local(
-    folder: Path,
+    address: str,
     text: str,
     k: int,
     written: str | None,
@@ -76,10 +77,10 @@ def _local(
     text_encoder_path: Path | None,
 ) -> list[Hit]:
     where = None if written is None else parse(written)
-    opened = Index.open(folder)
+    opened = open_index(address)
     if checkpoint is None and not opened.checkpoint.is_dir():
         raise LibraryIndexError(
-            f"{folder} was made with the checkpoint {opened.checkpoint}, which is gone: "
+            f"{address} was made with the checkpoint {opened.checkpoint}, which is gone: "
             "say with --checkpoint where it lies now"
         )
     model = Checkpoint.load(checkpoint or opened.checkpoint)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from m2d_clap.index import Clip, Filter, Hit, Index, Place
+from m2d_clap.index import Clip, Filter, Hit, Place, SearchIndex
 from m2d_clap.index.filters import Compare, OneOf, both, parse
 from m2d_clap.service import cursors
 from m2d_clap.service.engine import Engine
@@ -87,7 +87,7 @@ def within(chosen: Sequence[str] | str | None) -> Filter | None:
 
 async def _page(
     engine: Engine,
-    index: Index,
+    index: SearchIndex,
     parts: Sequence[Part],
     narrowed: Narrowed,
     asked: list[Any],
@@ -118,14 +118,17 @@ async def _page(
         return _readable(index, hits, parts, scale, narrowed.min_relevance, follow, total)
 
     at_once = (
-        where is None and narrowed.k <= _FEW_HITS and index.windows * index.dim <= _FEW_NUMBERS
+        not index.remote
+        and where is None
+        and narrowed.k <= _FEW_HITS
+        and index.windows * index.dim <= _FEW_NUMBERS
     )
     with engine.stage("search"):
         return search() if at_once else await asyncio.to_thread(search)
 
 
 def _readable(
-    index: Index,
+    index: SearchIndex,
     hits: Sequence[Hit],
     parts: Sequence[Part],
     scale: Scale,
@@ -134,7 +137,7 @@ def _readable(
     total: int,
 ) -> Found:
     """Hits with their relevance; those below `least` are left out of the page."""
-    known = relevances(parts, index.rows([hit.row for hit in hits]), scale) if hits else []
+    known = relevances(parts, index.moments(hits), scale) if hits else []
     kept = [
         (hit, relevance)
         for hit, relevance in zip(hits, known, strict=True)
@@ -145,7 +148,7 @@ def _readable(
     return Found(tuple(h for h, _ in kept), tuple(r for _, r in kept), follow, total)
 
 
-def _clip(index: Index, clip_id: str) -> Clip:
+def _clip(index: SearchIndex, clip_id: str) -> Clip:
     clip = index.clip(clip_id)
     if clip is None:
         raise UnknownClipError(f"no clip has the id {clip_id!r}")

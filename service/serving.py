@@ -15,8 +15,9 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from m2d_clap.index import Index, live
+from m2d_clap.index import SearchIndex, live
 from m2d_clap.index.base import INDEX_FILE
+from m2d_clap.index.engines import open_index
 from m2d_clap.model.checkpoint import CONFIG_FILE, Description, describe
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs
@@ -37,7 +38,7 @@ _MOST_DEATHS = 3  # of its process meanwhile
 class Generation:
     """An index and the encoders of the checkpoint it was made with."""
 
-    index: Index
+    index: SearchIndex
     encoding: Encoding
 
 
@@ -163,7 +164,7 @@ class Serving:
             return True
 
     def _generation(
-        self, index: Index, model: Description, plan: Plan, old: Generation | None
+        self, index: SearchIndex, model: Description, plan: Plan, old: Generation | None
     ) -> Generation:
         if old is not None and (
             (old.encoding.model.fingerprint, old.encoding.model.captioner)
@@ -196,7 +197,7 @@ class Serving:
         """When, and as what, index and checkpoint were last written."""
         now = self._current
         checkpoint = self._settings.checkpoint or now.index.checkpoint
-        return (_stamp(self._settings.index / INDEX_FILE), _stamp(checkpoint / CONFIG_FILE))
+        return (_stamp(self._current.index.folder / INDEX_FILE), _stamp(checkpoint / CONFIG_FILE))
 
 
 class Pinned:
@@ -214,8 +215,8 @@ class Pinned:
             await self._app(scope, receive, send)
 
 
-def _open(settings: Settings) -> tuple[Index, Description, Plan]:
-    index = Index.open(settings.index)
+def _open(settings: Settings) -> tuple[SearchIndex, Description, Plan]:
+    index = open_index(settings.index)
     checkpoint = settings.checkpoint or index.checkpoint
     model = describe(checkpoint)
     index.check_model(model.fingerprint, checkpoint)

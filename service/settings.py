@@ -25,7 +25,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
 
-    index: Path = Field(description="the index folder to search")
+    index: Path | str = Field(
+        description="the index to search: a folder, or milvus://HOST:PORT/NAME"
+    )
     library: Path | None = Field(
         None, description="sounds to index at the start where the index folder holds none yet"
     )
@@ -103,6 +105,11 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(
         30, ge=1, description="what was accepted may take this long to finish at shutdown"
     )
+
+    @field_validator("index")
+    @classmethod
+    def _folder_or_address(cls, given: Path | str) -> Path | str:
+        return given if str(given).startswith(("milvus:", "milvus+tls:")) else Path(given)
 
     @field_validator("rate_limit")
     @classmethod

@@ -22,7 +22,7 @@ import torch
 from scipy.io import wavfile
 
 from m2d_clap.index import build_index
-from m2d_clap.index.build import BATCH_SECONDS
+from m2d_clap.index.pipeline import BATCH_SECONDS
 from m2d_clap.index.walk import walk
 from m2d_clap.index.windows import Window, windows
 from m2d_clap.model import Checkpoint, Clap, Waveform, bundled, decode

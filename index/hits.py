@@ -1,0 +1,48 @@
+"""What a search is asked and what it gives, whatever engine answers it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2d_clap.index.clips import Clip
+from m2d_clap.index.errors import LibraryIndexError
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A clip, the cosine of its best window, where that lies, in seconds, and its row: the engine's
+    own number of the window."""
+
+    clip: Clip
+    score: float
+    start: float
+    end: float
+    row: int = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a list of hits was left off: the last one's score and id, and how many came so far."""
+
+    score: float
+    clip: str
+    passed: int
+
+
+def unit_query(embedding: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """(1, dim) of unit length. Raises LibraryIndexError where the embedding is of another length, or
+    not finite."""
+    query = np.ascontiguousarray(embedding, np.float32).reshape(1, -1)
+    if query.shape[1] != dim:
+        raise LibraryIndexError(f"the query has {query.shape[1]} numbers, not {dim}")
+    if not np.isfinite(query).all():
+        raise LibraryIndexError("the query holds numbers that are not finite: embed it again")
+    return unit(query)
+
+
+def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of length one; nothing stays nothing."""
+    length = max(float(np.linalg.norm(vector.astype(np.float64))), 1e-12)
+    shortened: NDArray[np.float32] = (vector / length).astype(np.float32)
+    return shortened
