@@ -47,14 +47,14 @@ class ParquetWriter:
         self._vectors: list[NDArray[np.float32]] = []
 
     def put(
-        self, record: Mapping[str, Any], vectors: NDArray[np.float32], sound: Path | None
+        self, record: Mapping[str, Any], vectors: NDArray[np.float32], sound: bytes | None
     ) -> None:
-        """record: of a clip; vectors: (windows, dim); sound: the file of an upload."""
+        """record: of a clip; vectors: (windows, dim); sound: of an upload."""
         path = record["files"][0]["path"] if record["files"] else record["upload"]["path"]
         metadata = json.dumps(record["metadata"], ensure_ascii=False)
         first: tuple[Any, Any] = (
             json.dumps(record, ensure_ascii=False),
-            None if sound is None else sound.read_bytes(),
+            sound,
         )
         for start, end in record["windows"]:
             shared = (record["id"], path, record["seconds"], start, end, metadata)

@@ -90,7 +90,7 @@ def _write(
 
         with contextlib.closing(ParquetWriter(part, whole)) as file:
             for record, rows, sound in told:
-                file.put(record, rows, sound)
+                file.put(record, rows, None if sound is None else _content(sound))
         return
     part.mkdir()
     shape = (whole["windows"], whole["dim"])
@@ -156,7 +156,10 @@ def _read(
     if _is_parquet(exported):
         from m2d_clap.index.parquet import read_clips
 
-        yield from read_clips(exported)
+        try:
+            yield from read_clips(exported)
+        except OSError as error:  # as pyarrow calls bytes that were changed
+            raise ValueError(str(error)) from error
         return
     vectors = np.load(exported / VECTORS_FILE, mmap_mode="r", allow_pickle=False)
     shape = (whole["windows"], whole["dim"])
@@ -217,8 +220,19 @@ def _copy(sound: Path | bytes, to: Path) -> None:
     if isinstance(sound, bytes):
         to.write_bytes(sound)
         return
-    try:
+    with _there(sound):
         shutil.copyfile(sound, to)
+
+
+def _content(sound: Path) -> bytes:
+    with _there(sound):
+        return sound.read_bytes()
+
+
+@contextlib.contextmanager
+def _there(sound: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise LibraryIndexError(
             f"the upload {sound} is not there, or was deleted just now: give the command again"

@@ -26,6 +26,7 @@ _CLIPS_AT_ONCE = 500
 _ORIGIN = "origin"
 
 try:
+    import grpc
     from pymilvus import DataType, MilvusClient, MilvusException
 except ImportError as error:
     raise LibraryIndexError(
@@ -173,9 +174,10 @@ class Collection:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except MilvusException as error:
+        except (MilvusException, grpc.RpcError) as error:
+            reason = getattr(error, "message", None) or str(error)
             raise LibraryIndexError(
-                f"Milvus at {self.address.text} does not answer, or refuses: {error.message}"
+                f"Milvus at {self.address.text} does not answer, or refuses: {reason}"
             ) from error
 
 
