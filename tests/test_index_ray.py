@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,8 @@ def test_ray_makes_the_same_index_and_embeds_only_what_is_new(tmp_path: Path, mo
     there, here = Index.open(tmp_path / "x"), Index.open(tmp_path / "y")
     assert [*there.clips] == [*here.clips]
     assert np.abs(there.rows(range(13)) - here.rows(range(13))).max() < 1e-5
-    began = time.perf_counter()
     again = by_ray(library, tmp_path / "x", model)
     assert (again["embedded"], again["unchanged"]) == (0, 13)
-    assert time.perf_counter() - began < 60
     sound(library / "new.wav", 99)
     assert by_ray(library, tmp_path / "x", model)["embedded"] == 1
 

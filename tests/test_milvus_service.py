@@ -27,7 +27,7 @@ pytest.importorskip("milvus_lite")
 def command(*words: object) -> str:
     """In a process of its own: the embedded Milvus belongs to one at a time."""
     done = subprocess.run(
-        [SCRIPT, *map(str, words)], check=False, capture_output=True, text=True, timeout=120
+        [SCRIPT, *map(str, words)], check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
