@@ -4,11 +4,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -17,7 +15,6 @@ from torch import Tensor
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.mel import normalise
-from m2d_clap.training.augment import NO_AUGMENTATION, Augmentation, stretched, varied
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.shards import ShardError, load_log_mels
 
@@ -57,25 +54,20 @@ def hear(
     cache: Path,
     device: str = "cpu",
     progress: Callable[[int], None] = lambda _: None,
-    take: int = 0,
-    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> Heard:
     """Every row as the parent's audio encoder hears it, whole; computed where `cache` lacks it.
 
-    take: a number for each time that the rows are varied anew by the augmentation.
     Raises AudioError naming the file that cannot be decoded, ShardError naming a damaged shard.
     """
     cut = [rows[start : start + SHARD_ROWS] for start in range(0, len(rows), SHARD_ROWS)]
-    files = [_file(part, parent.hearing, cache, take, augmentation) for part in cut]
+    files = [_file(part, parent.hearing, cache) for part in cut]
     if not all(file.is_file() for file in files):
         clap = parent.clap(device)
         sounds = load_log_mels(rows, clap.config.front_end, cache)
         for number, (file, part) in enumerate(zip(files, cut, strict=True)):
             start = number * SHARD_ROWS
             if not file.is_file():
-                rng = np.random.default_rng((take, start))
-                whole = (sounds[start + place].float() for place in range(len(part)))
-                _write(file, clap, [_varied(sound, augmentation, rng) for sound in whole])
+                _write(file, clap, [sounds[start + place] for place in range(len(part))])
             progress(start + len(part))
     return Heard(files)
 
@@ -87,7 +79,7 @@ def _write(file: Path, clap: Clap, sounds: Sequence[Tensor]) -> None:
     for start in range(0, len(sounds), _TOGETHER):
         grids = clap.grids(
             [
-                normalise(sound, front_end).unsqueeze(0).to(clap.device)
+                normalise(sound.float(), front_end).unsqueeze(0).to(clap.device)
                 for sound in sounds[start : start + _TOGETHER]
             ]
         )
@@ -102,24 +94,12 @@ def _write(file: Path, clap: Clap, sounds: Sequence[Tensor]) -> None:
     aside.replace(file)
 
 
-def _varied(sound: Tensor, augmentation: Augmentation, rng: np.random.Generator) -> Tensor:
-    if augmentation == NO_AUGMENTATION:
-        return sound
-    pace = augmentation.stretch ** rng.uniform(-1, 1)
-    paced = stretched(sound, max(1, round(sound.shape[1] * pace)))
-    return varied(paced[None], augmentation, rng)[0]
-
-
-def _file(
-    rows: Sequence[Row], hearing: str, cache: Path, take: int, augmentation: Augmentation
-) -> Path:
+def _file(rows: Sequence[Row], hearing: str, cache: Path) -> Path:
     stats = [row.file.stat() for row in rows]
-    identity: list[Any] = [
+    identity = [
         hearing,
         [(str(r.file), s.st_size, s.st_mtime_ns) for r, s in zip(rows, stats, strict=True)],
     ]
-    if augmentation != NO_AUGMENTATION:
-        identity += [take, asdict(augmentation)]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return cache / f"heard-{key}.safetensors"
 

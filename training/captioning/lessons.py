@@ -51,7 +51,6 @@ class Lesson:
 class CaptionLessons:
     """What a stage makes of clips and their captions.
 
-    takes: the clips as they are heard one time and another; each visit draws one.
     Captions longer than the stage's max_tokens are cut.
     """
 
@@ -59,11 +58,11 @@ class CaptionLessons:
         self,
         stage: CaptionStage,
         rows: Sequence[Row],
-        takes: Sequence[Clips],
+        heard: Clips,
         tokenizer: Tokenizer,
         seed: int,
     ) -> None:
-        self._stage, self._takes, self._seed = stage, takes, seed
+        self._stage, self._heard, self._seed = stage, heard, seed
         self._captions = [
             [ids[mask.bool()] for ids, mask in zip(tokens.ids, tokens.mask, strict=True)]
             for tokens in (tokenizer(row.captions) for row in rows)
@@ -83,11 +82,8 @@ class CaptionLessons:
         number, place = divmod(step, self.plan.steps)
         members = self.plan.epoch(number)[place].members
         rng = np.random.default_rng((self._seed, 1, step))
-        heard = [self._takes[take] for take in rng.integers(len(self._takes), size=len(members))]
-        clap = self._clap([clips.clap[m] for clips, m in zip(heard, members, strict=True)], rng)
-        patches = [
-            self._patches(clips.patches(m), rng) for clips, m in zip(heard, members, strict=True)
-        ]
+        clap = self._clap(members, rng)
+        patches = [self._patches(member, rng) for member in members]
         captions = [
             self._captions[member][rng.integers(len(self._captions[member]))] for member in members
         ]
@@ -116,14 +112,15 @@ class CaptionLessons:
             weights=torch.cat([share, 1 - share], dim=1).flatten(),
         )
 
-    def _clap(self, heard: Sequence[Tensor], rng: np.random.Generator) -> Tensor:
+    def _clap(self, members: Sequence[int], rng: np.random.Generator) -> Tensor:
         """Unit length, then noise."""
-        clap = F.normalize(torch.stack(list(heard)).float(), dim=1)
+        clap = F.normalize(self._heard.clap[list(members)].float(), dim=1)
         noise = torch.from_numpy(rng.standard_normal(clap.shape)).float()
         noisy: Tensor = clap + self._stage.noise * clap.shape[1] ** -0.5 * noise
         return noisy
 
-    def _patches(self, tokens: Tensor, rng: np.random.Generator) -> Tensor:
+    def _patches(self, member: int, rng: np.random.Generator) -> Tensor:
+        tokens = self._heard.patches(member)
         if len(tokens) > self._stage.patches:
             tokens = tokens[torch.from_numpy(rng.permutation(len(tokens))[: self._stage.patches])]
         return tokens.float()

@@ -24,8 +24,7 @@ from m2d_clap.training.optim import LearningRate, average, parameter_groups
 class CaptionTrainer(nn.Module):
     """The learning state of a run: the captioner, its optimiser, its averaged weights.
 
-    vocabulary: a tokenizer.json; takes: what the parent's encoder hears in
-    `rows`, one time and another.
+    vocabulary: a tokenizer.json; heard: what the parent's encoder hears in `rows`.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class CaptionTrainer(nn.Module):
         parent: Checkpoint,
         vocabulary: str,
         rows: Sequence[Row],
-        takes: Sequence[Clips],
+        heard: Clips,
         seed: int,
         device: str = "cpu",
     ) -> None:
@@ -50,7 +49,7 @@ class CaptionTrainer(nn.Module):
             parameter_groups(named, stage.weight_decay), lr=0.0, betas=(0.9, 0.98)
         )
         self.schedule = LearningRate(stage.rate, stage.epochs, stage.warm_up)
-        self.lessons = CaptionLessons(stage, rows, takes, self.captioner.tokenizer, seed)
+        self.lessons = CaptionLessons(stage, rows, heard, self.captioner.tokenizer, seed)
         self.step = 0
 
     @property
