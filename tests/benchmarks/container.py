@@ -1,14 +1,14 @@
 """What the container costs: the service's and the index's benchmarks in the image and beside it.
 
-    make test-container        # builds the image; STORAGE_DRIVER below as it found it
+    make test-container        # builds the image
     taskset -c 0 python tests/benchmarks/container.py --docker docker/verify/bin/docker
 
 `service_load.py` (`one`, `texts`, `uploads`) and `index_throughput.py` run by turns inside, confined
 as docker/README.md says, with the image's libraries and code, and outside, with this interpreter's
 or that of `--python`. Both get the processors that this command may use, and write to the same
-folder of this machine. Printed are medians over the rounds and their ratio; how fast the
-interpreter itself was built counts too, so name one of the image's build where there is one. The
-image has to be made of this tree, and the machine to be quiet.
+folder of this machine. Printed are medians over the rounds and their ratio. The image has to be
+made of this tree, the machine to be quiet, and the interpreter outside built like the image's: one
+without the compiler's profile (pyenv's) is slower by itself. The image of docker/verify has Debian's.
 """
 
 import argparse
