@@ -207,11 +207,12 @@ def noises(count: int) -> list[bytes]:
 @contextlib.contextmanager
 def serving(index: Path, log: Path) -> Iterator[tuple[str, int]]:
     """The address of a server that is ready."""
-    script = Path(sys.executable).with_name("m2d-clap")
+    # Not the script: in the image it does not lie beside the interpreter.
+    command = [sys.executable, "-c", "from m2d_clap.service.cli import main; main()"]
     with (
         log.open("w") as err,
         subprocess.Popen(
-            [script, "serve", index, "--port", "0"], stdout=subprocess.PIPE, stderr=err, text=True
+            [*command, "serve", index, "--port", "0"], stdout=subprocess.PIPE, stderr=err, text=True
         ) as process,
     ):
         try:
