@@ -140,7 +140,7 @@ def lancedb(points: Points, folder: Path) -> Ask:
         asked = table.search(query).distance_type("cosine").limit(10)
         if points.rows >= 50_000:
             asked = asked.nprobes(40).refine_factor(3)
-        found = asked.select(["id"]).to_arrow()
+        found = asked.select(["id", "_distance"]).to_arrow()
         return found.column("id").to_pylist()  # type: ignore[no-any-return]
 
     return ask
