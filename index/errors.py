@@ -7,5 +7,9 @@ class LibraryIndexError(ClapError):
     """An index that is missing, damaged, or made with another checkpoint."""
 
 
+class IndexUnreachableError(LibraryIndexError):
+    """The service that holds the index does not answer, or refuses."""
+
+
 class IndexBusyError(LibraryIndexError):
     """Something else is writing to the index just now."""

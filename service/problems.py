@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from m2d_clap.index import FilterError
-from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
+from m2d_clap.index.errors import IndexBusyError, IndexUnreachableError, LibraryIndexError
 from m2d_clap.model.errors import (
     AudioError,
     AudioTooLongError,
@@ -68,6 +68,7 @@ ERRORS: dict[type[ClapError], Problem] = {
     ClipFileGoneError: Problem("clip-file-gone", 410, "The clip's file has moved or was deleted"),
     ReadOnlyError: Problem("read-only", 403, "This server's library cannot be changed"),
     IndexBusyError: Problem("index-busy", 503, "The index is being written: try again soon"),
+    IndexUnreachableError: Problem("index-unreachable", 503, "The index's service is not there"),
     LibraryIndexError: Problem("index-failed", 500, "The index cannot be written or read"),
     BusyError: Problem("busy", 503, "The queue is full: try again soon"),
     DecoderDownError: Problem("decoder-down", 503, "Decoding was cut short: try again"),

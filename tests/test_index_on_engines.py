@@ -400,3 +400,9 @@ def test_an_address_that_cannot_be_read_is_refused_with_one_that_can(text: str) 
 def test_a_folder_of_any_name_is_a_folder() -> None:
     assert engine_at("milvus") == Faiss(Path("milvus"))
     assert engine_at(Path("milvus:x")) == Faiss(Path("milvus:x"))
+
+
+def test_a_service_that_is_not_there_is_told_apart_from_a_broken_index() -> None:
+    pytest.importorskip("pymilvus")
+    with pytest.raises(IndexUnreachableError, match=r"milvus://127\.0\.0\.1:9/sounds"):
+        open_index("milvus://127.0.0.1:9/sounds")

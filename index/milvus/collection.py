@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.index.clips import Clip
-from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.errors import IndexUnreachableError, LibraryIndexError
 from m2d_clap.index.milvus.address import Address
 from m2d_clap.index.milvus.expressions import fields, one_of, quoted
 from m2d_clap.index.windows import Embedded
@@ -42,7 +42,7 @@ def _client(uri: str, token: str) -> Any:
 
 
 class Collection:
-    """Rows by clip. Everything raises LibraryIndexError where Milvus refuses or is out of reach.
+    """Rows by clip. Everything raises IndexUnreachableError where Milvus refuses or does not answer.
 
     What was written is seen by every later read, of any client: consistency is strong.
     """
@@ -176,7 +176,7 @@ class Collection:
             yield
         except (MilvusException, grpc.RpcError) as error:
             reason = getattr(error, "message", None) or str(error)
-            raise LibraryIndexError(
+            raise IndexUnreachableError(
                 f"Milvus at {self.address.text} does not answer, or refuses: {reason}"
             ) from error
 
