@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from m2d_clap.index import Place, SearchIndex, live
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
-from m2d_clap.index.engines import Faiss, engine_at
-from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.engines import Faiss, engine_at, open_index
+from m2d_clap.index.errors import IndexUnreachableError, LibraryIndexError
 from m2d_clap.index.exact import best_clips
 from m2d_clap.index.filters import All, AnyOf, Compare, Filter, Not, OneOf, parse
 from m2d_clap.index.interface import Engine
