@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from m2d_clap.index import FilterError
 from m2d_clap.index.errors import IndexBusyError, IndexUnreachableError, LibraryIndexError
@@ -142,7 +144,21 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     problem = Problem(title.lower().replace(" ", "-"), error.status_code, title)
     response = answer(problem, request, str(error.detail))
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers.update(_allowed(request))
     return response
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """The methods that any route of this path takes; each route by itself knows of its own only."""
+    routes, scope = request.app.router.routes, request.scope
+    known = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+    there = [m for m in known if any(_takes(route, {**scope, "method": m}) for route in routes)]
+    return {"Allow": ", ".join(there)} if there else {}
+
+
+def _takes(route: BaseRoute, scope: Scope) -> bool:
+    return route.matches(scope)[0] is Match.FULL
 
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:

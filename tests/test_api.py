@@ -179,6 +179,13 @@ def test_an_unknown_clip_or_path_is_not_found(client: httpx.Client) -> None:
     assert problem(client.get("/v1/tags")) == (405, "/problems/method-not-allowed")
 
 
+def test_a_wrong_method_is_told_all_that_its_path_takes(client: httpx.Client) -> None:
+    for path, allowed in (("/v1/clips", "GET, POST"), ("/v1/clips/none", "DELETE, GET")):
+        response = client.put(path)
+        assert problem(response) == (405, "/problems/method-not-allowed")
+        assert response.headers["allow"] == allowed
+
+
 def test_a_clip_whose_file_is_gone_says_so(client: httpx.Client, made: Path) -> None:
     hits = client.post("/v1/search/text", json={"query": "x", "k": 10}).json()["hits"]
     hit = next(h for h in hits if h["path"] == "tone 200.wav")
