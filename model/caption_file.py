@@ -52,7 +52,10 @@ class CaptionerPart:
     @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 over all of it."""
-        facts = [dataclasses.asdict(self.config), self.vocabulary, self.hears]
+        sizes = dataclasses.asdict(self.config)
+        if not sizes["patches"]:  # captioners that were made before it could be set
+            del sizes["patches"]
+        facts = [sizes, self.vocabulary, self.hears]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         digest_of_weights(digest, self.weights)
         return digest.hexdigest()

@@ -23,7 +23,8 @@ NEVER_SAID = (PAD, UNKNOWN, BEGIN, HIDDEN)
 @dataclass(frozen=True)
 class CaptionerConfig:
     """Sizes. vocabulary: WordPieces, SPECIAL included; max_tokens: of a caption, with its end;
-    audio_width: of the encoder's patch tokens; clap_dim: of CLAP embeddings."""
+    audio_width: of the encoder's patch tokens; clap_dim: of CLAP embeddings; patches: tokens of a
+    clip that are heard at most, evenly spread over it; 0: all."""
 
     audio_width: int
     clap_dim: int
@@ -33,6 +34,7 @@ class CaptionerConfig:
     heads: int = 4
     mlp_ratio: float = 4.0
     max_tokens: int = 32
+    patches: int = 0
 
     def validate(self) -> "CaptionerConfig":
         """Returns itself, or raises CheckpointError naming the setting that cannot be."""
@@ -44,6 +46,7 @@ class CaptionerConfig:
             > len(SPECIAL),
             "max_tokens must be at least 2": self.max_tokens >= 2,
             "mlp_ratio must be positive": self.mlp_ratio > 0,
+            "patches must not be negative": self.patches >= 0,
         }
         for rule, holds in rules.items():
             if not holds:

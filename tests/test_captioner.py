@@ -16,7 +16,7 @@ from torch import Tensor
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
 from m2d_clap.model.caption_file import CAPTIONER_FILE, CaptionerPart
 from m2d_clap.model.captioner import BEGIN, END, NEVER_SAID, CaptionDecoder, CaptionerConfig, Memory
-from m2d_clap.model.captioning import Caption, Captioner, merged, stretches
+from m2d_clap.model.captioning import Caption, Captioner, merged, spread, stretches
 from m2d_clap.model.checkpoint import describe
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.model.decoding import Decoding, Sentence, nucleus, repeating, sentences
@@ -146,7 +146,7 @@ def test_poor_short_sentences_do_not_end_the_search_for_a_good_long_one() -> Non
     made.logits = logits  # type: ignore[method-assign]
     heard = memory(made, 0, [3])
     for width in (1, 2, 3):
-        found = sentences(made, heard, Decoding(width=width), cached=False)
+        found = sentences(made, heard, Decoding("beam", width=width), cached=False)
         assert ids(found) == [[(one, two, three)]]
 
 
@@ -249,7 +249,7 @@ def test_a_captioner_survives_the_way_to_disk_and_changes_no_fingerprint(
     assert loaded.captioner.fingerprint == speaking.captioner.fingerprint
     assert describe(tmp_path / "speaking").captioner == speaking.captioner.fingerprint
     clap, sounds = plain.clap(), [noise(0.7), noise(1.5)]
-    how = Decoding(n=3)
+    how = Decoding("beam", n=3)
     before = speaking.build_captioner().listen(clap, sounds, how)
     assert loaded.build_captioner().listen(clap, sounds, how) == before
     plain.save(tmp_path / "plain")
@@ -293,9 +293,9 @@ def test_a_text_encoder_is_no_part_of_what_a_captioner_hears(speaking: Checkpoin
 def test_a_sound_is_captioned_the_same_alone_and_among_others(speaking: Checkpoint) -> None:
     captioner, clap = speaking.build_captioner(), speaking.clap()
     sounds = [noise(0.5), noise(26.0), noise(2.0)]
-    together = captioner.listen(clap, sounds, Decoding(n=2))
+    together = captioner.listen(clap, sounds, Decoding("beam", n=2))
     for sound, found in zip(sounds, together, strict=True):
-        by_itself = captioner.listen(clap, [sound], Decoding(n=2))[0]
+        by_itself = captioner.listen(clap, [sound], Decoding("beam", n=2))[0]
         assert by_itself.best.text == found.best.text
         assert [m.caption.text for m in by_itself.timeline] == [
             m.caption.text for m in found.timeline
@@ -324,3 +324,9 @@ def test_neighbours_of_one_caption_are_one_moment() -> None:
     assert found.best.text == "rain" and [a.text for a in found.alternatives] == ["a dog"]
     short = merged([(0, 3)], [[dog, rain]], 5)
     assert (short.best, short.alternatives) == (dog, (rain,))
+
+
+def test_of_a_long_clip_as_many_patches_are_heard_as_the_captioner_learned_from() -> None:
+    tokens = torch.arange(10.0)[:, None]
+    assert spread(tokens, 4).flatten().tolist() == [0, 3, 6, 9]
+    assert spread(tokens, 0) is spread(tokens, 10) is tokens

@@ -117,7 +117,7 @@ def test_jobs_of_several_kinds_are_answered_in_their_order(served_folder: Path) 
         Waveform(np.sin(np.arange(16000, dtype=np.float32) * step), 16000)
         for step in (0.1, 0.3, 0.7)
     ]
-    ways = [Decoding(n=2), Decoding("greedy"), Decoding(n=2)]
+    ways = [Decoding("beam", n=2), Decoding("greedy"), Decoding("beam", n=2)]
     jobs = [CaptionJob(wave, how) for wave, how in zip(sounds, ways, strict=True)]
     with torch.inference_mode():
         found = encode_captions(captioner, clap, jobs)

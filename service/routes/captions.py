@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form
 from pydantic import Field
 
 from m2d_clap.model import captioning
-from m2d_clap.model.decoding import MOST, USUAL, Decoding, DecodingKind
+from m2d_clap.model.decoding import MOST, SEVERAL, USUAL, Decoding, DecodingKind
 from m2d_clap.service import schemas
 from m2d_clap.service.routes import examples
 from m2d_clap.service.routes.parts import Backend, Flag, Upload, example, refusals
@@ -34,7 +34,7 @@ async def caption(
     decoding: Annotated[
         DecodingKind,
         Form(description="beam: the likeliest; greedy: fast, one; nucleus: drawn by chance"),
-    ] = USUAL.kind,
+    ] = SEVERAL,
     width: Annotated[Few, Form(description="beams; at least n")] = USUAL.width,
     length_penalty: Annotated[
         float,

@@ -4,7 +4,8 @@
     python tests/benchmarks/caption_cost.py --untrained --json
 
 Both as the service does them, decoded sound to answer, in turns; medians. Tags: the sound's vector
-against the built-in labels, embedded before; captions: default beams. --untrained: a captioner of
+against the built-in labels, embedded before; captions: one, or with -n the
+best of several beams. --untrained: a captioner of
 stage caption-mini with random weights over the same checkpoint, which never ends a sentence before
 its longest and so costs the most there can be.
 """
@@ -23,7 +24,7 @@ from m2d_clap.model import Checkpoint, Waveform, bundled, fastest_precision
 from m2d_clap.model.captioner import END
 from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.config import TextConfig
-from m2d_clap.model.decoding import Decoding
+from m2d_clap.model.decoding import USUAL, Decoding
 from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.speaking import CaptionJob, encode_captions
@@ -47,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
     rate = clap.config.front_end.sample_rate
     samples = np.random.default_rng(0).normal(0, 0.1, int(SECONDS * rate)).astype(np.float32)
     sound = Waveform(samples, rate)
-    how = Decoding(n=3)
+    how = USUAL if options.n == 1 else Decoding("beam", n=options.n, width=max(4, options.n))
 
     def tag() -> None:
         rank(encode_sounds(clap, [sound])[0], sentences, labels, 10)
@@ -103,6 +104,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--checkpoint", type=Path, default=bundled(), help="default: bundled")
     parser.add_argument("--untrained", action="store_true", help="random weights, longest captions")
+    parser.add_argument("-n", type=int, default=1, help="captions; several are found by beams")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--json", action="store_true", help="for machines")

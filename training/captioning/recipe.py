@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from m2d_clap.model.captioner import CaptionerConfig
 from m2d_clap.model.config import ClapConfig
-from m2d_clap.model.decoding import Decoding
+from m2d_clap.model.decoding import USUAL, Decoding
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CaptionStage:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     polyak: float = 0.995
-    how: Decoding = Decoding(width=3)  # noqa: RUF009  (frozen)
+    how: Decoding = USUAL
 
     @property
     def rate(self) -> float:
@@ -59,6 +59,7 @@ class CaptionStage:
             heads=self.heads,
             mlp_ratio=self.mlp_ratio,
             max_tokens=self.max_tokens,
+            patches=self.patches,
         ).validate()
 
 
@@ -78,7 +79,7 @@ CAPTION = CaptionStage(
     max_tokens=64,
     label_smoothing=0.2,
     polyak=0.999,
-    how=Decoding(width=4),
+    how=Decoding("beam", width=4),
 )
 # For a few thousand clips with short captions on one core: minutes.
 CAPTION_MINI = CaptionStage(
