@@ -181,7 +181,7 @@ def test_words_that_would_repeat_a_run_are_known() -> None:
     [
         {"kind": "guess"},
         {"n": 0},
-        {"n": 5, "width": 4},
+        {"kind": "beam", "n": 5, "width": 4},
         {"width": 99},
         {"top_p": 0.0},
         {"temperature": 0.0},
