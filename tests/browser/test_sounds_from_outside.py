@@ -44,6 +44,16 @@ def test_a_dropped_sound_is_tagged_along_time(visit: Any, library: Path, dark: b
     assert page.locator(".row .name").first.inner_text() == "morning walk.wav"
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_dropped_sound_is_described_in_a_sentence(visit: Any, library: Path, dark: bool) -> None:
+    page = visit("/?view=tags", dark=dark)
+    drop(page, "mine.wav", next((library / "rooster").iterdir()).read_bytes(), "tags")
+    caption = page.locator(".caption")
+    caption.wait_for()
+    said = {caption.inner_text(), *caption.get_attribute("title").removeprefix("or: ").split("; ")}
+    assert said & {"a cock-a-doodle-doo", "a rooster crowing"}
+
+
 def test_own_labels_take_the_place_of_the_built_in_ones(visit: Any, library: Path) -> None:
     page = visit("/?view=tags")
     page.get_by_label("Labels, between semicolons").fill("a church bell; a dog, barking")
