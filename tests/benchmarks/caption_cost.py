@@ -3,11 +3,11 @@
     python tests/benchmarks/caption_cost.py --checkpoint runs/captions/best
     python tests/benchmarks/caption_cost.py --untrained --json
 
-Both as the service does them, decoded sound to answer, in turns; medians. Tags: the sound's vector
-against the built-in labels, embedded before; captions: one, or with -n the
-best of several beams. --untrained: a captioner of
-stage caption-mini with random weights over the same checkpoint, which never ends a sentence before
-its longest and so costs the most there can be.
+From decoded sound to answer, in turns; medians. Tags: the sound's vector against the built-in labels,
+embedded before. Captions: one, greedily, as indexing makes it; with -n 3 the best of four beams and
+two others, which is what the route gives by default. --untrained: a captioner of stage caption-mini
+with random weights over the same checkpoint, which never ends a sentence before its longest and so
+costs the most there can be.
 """
 
 import argparse
