@@ -1,5 +1,6 @@
 """What a search is asked and what it gives, whatever engine answers it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +37,22 @@ def unit_query(embedding: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     query = np.ascontiguousarray(embedding, np.float32).reshape(1, -1)
     if query.shape[1] != dim:
         raise LibraryIndexError(f"the query has {query.shape[1]} numbers, not {dim}")
-    if not np.isfinite(query).all():
+    length = _length(query)
+    if not math.isfinite(length):
         raise LibraryIndexError("the query holds numbers that are not finite: embed it again")
-    return unit(query)
+    return _divided(query, length)
 
 
 def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of length one; nothing stays nothing."""
-    length = max(float(np.linalg.norm(vector.astype(np.float64))), 1e-12)
-    shortened: NDArray[np.float32] = (vector / length).astype(np.float32)
+    return _divided(vector, _length(vector))
+
+
+def _length(vector: NDArray[np.float32]) -> float:
+    wide = vector.astype(np.float64).ravel()
+    return math.sqrt(float(wide @ wide))
+
+
+def _divided(vector: NDArray[np.float32], length: float) -> NDArray[np.float32]:
+    shortened: NDArray[np.float32] = (vector / max(length, 1e-12)).astype(np.float32)
     return shortened

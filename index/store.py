@@ -322,26 +322,24 @@ class Index:
     ) -> list[tuple[float, int]]:
         """Of the rows found, the best of each clip: (score, row) of the first k asked for."""
         order = np.lexsort((rows, -scores))
-        numbers, first = np.unique(self.owners(rows[order]), return_index=True)
-        best = order[first]
-        keep = np.ones(len(best), np.bool_)
-        if least is not None:
-            keep &= scores[best] >= least
-        equal = 0
+        owners = self.owners(rows[order]).tolist()
+        best: dict[int, tuple[float, int]] = {}
+        for owner, score, row in zip(
+            owners, scores[order].tolist(), rows[order].tolist(), strict=True
+        ):
+            best.setdefault(owner, (score, row))
+        near = [
+            (score, owner, row)
+            for owner, (score, row) in best.items()
+            if (least is None or score >= least) and (after is None or score <= after.score)
+        ]
+        most = k + len(leave_out)
         if after is not None:
-            keep &= scores[best] <= after.score
-            equal = int((scores[best] == np.float32(after.score)).sum()) + 1
-        numbers, best = numbers[keep], best[keep]
-        most = k + len(leave_out) + equal
-        if len(best) > most:  # only those that can be among the first need a name
-            bound = np.partition(scores[best], -most)[-most]
-            near = scores[best] >= bound
-            numbers, best = numbers[near], best[near]
+            most += sum(score == after.score for score, _, _ in near) + 1
+        if len(near) > most:  # only those that can be among the first need a name
+            near = [each for each in near if each[0] >= near[most - 1][0]]
         passed = (-math.inf, "") if after is None else (-after.score, after.clip)
-        candidates = sorted(
-            (-float(scores[at]), self._id(int(number)), int(rows[at]))
-            for number, at in zip(numbers, best, strict=True)
-        )
+        candidates = sorted((-score, self._clip(owner).id, row) for score, owner, row in near)
         return [
             (-score, row)
             for score, clip, row in candidates
@@ -374,10 +372,6 @@ class Index:
         if later is not None:
             return len(self.base.clips) + later
         return None if clip_id in self.delta.touched else self.base.clips.number(clip_id)
-
-    def _id(self, number: int) -> str:
-        later = number - len(self.base.clips)
-        return self.delta.clips.ids[later] if later >= 0 else self.base.clips.ids[number]
 
     def _read_clip(self, number: int) -> Clip:
         later = number - len(self.base.clips)

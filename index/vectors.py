@@ -41,6 +41,7 @@ class Vectors:
         self.tuning = tuning
         self.dim = int(index.d)
         self._index = index
+        self._usual = tuning.parameters()
         self._exact = exact
         self._count = int(index.ntotal)
         if exact is not None and exact.shape != (self._count, self.dim):
@@ -96,7 +97,8 @@ class Vectors:
         more = max(1.0, self._count / admitted, self._reach(wanted, admitted))
         selector = None if chosen is None else chosen.selector
         while True:
-            parameters = tuning.parameters(more, selector)
+            usual = more == 1 and selector is None
+            parameters = self._usual if usual else tuning.parameters(more, selector)
             rows = self._index.search(query, wanted, params=parameters)[1][0]
             rows = rows[rows >= 0]
             if len(rows) >= fetch:

@@ -9,15 +9,18 @@ import typer
 from m2d_clap.model.audio import read_audio
 from m2d_clap.model.captioning import Captioned
 from m2d_clap.model.checkpoint import Checkpoint, bundled
-from m2d_clap.model.decoding import SEVERAL, USUAL, Decoding, DecodingKind
+from m2d_clap.model.decoding import USUAL, Decoding, DecodingKind
 from m2d_clap.model.errors import AudioError
 
 
 def caption(
     files: Annotated[list[Path], typer.Argument(help="sound files")],
-    n: Annotated[int, typer.Option("-n", help="captions at most: the best, alternatives")] = 3,
+    n: Annotated[int, typer.Option("-n", help="captions at most: the best, alternatives")] = USUAL.n,
     timeline: Annotated[bool, typer.Option("--timeline", help="also every ten seconds")] = False,
-    decoding: Annotated[str, typer.Option(help="beam | greedy | nucleus")] = SEVERAL,
+    decoding: Annotated[
+        str,
+        typer.Option(help="greedy | beam | nucleus; auto: greedy for one, beams for several"),
+    ] = USUAL.kind,
     width: Annotated[int, typer.Option(help="beams; at least -n")] = USUAL.width,
     length_penalty: Annotated[
         float, typer.Option(help="above 1: longer captions, below: shorter ones")

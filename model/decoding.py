@@ -12,7 +12,7 @@ from torch import Tensor
 from m2d_clap.model.captioner import BEGIN, END, NEVER_SAID, CaptionDecoder, Memory
 from m2d_clap.model.errors import CaptionError
 
-DecodingKind = Literal["beam", "greedy", "nucleus"]
+DecodingKind = Literal["auto", "beam", "greedy", "nucleus"]
 MOST = 16
 
 
@@ -20,12 +20,13 @@ MOST = 16
 class Decoding:
     """How sentences are chosen.
 
+    kind: auto is greedy for one sentence, which on valid scored more than beams, and beams for several.
     n: how many at most; greedy knows one. width: beams. length_penalty: a sentence's score is its
     log-probability / words^this. no_repeat: no run of so many WordPieces twice, 0 for any.
     top_p, temperature, seed: of nucleus sampling (Holtzman et al., arXiv 1904.09751).
     """
 
-    kind: DecodingKind = "greedy"
+    kind: DecodingKind = "auto"
     n: int = 1
     width: int = 4
     length_penalty: float = 1.0
@@ -34,6 +35,10 @@ class Decoding:
     temperature: float = 1.0
     seed: int = 0
 
+    @property
+    def beams(self) -> bool:
+        return self.kind == "beam" or (self.kind == "auto" and self.n > 1)
+
     def validate(self) -> "Decoding":
         """Returns itself, or raises CaptionError naming what cannot be."""
         rules = {
@@ -41,7 +46,7 @@ class Decoding:
             in get_args(DecodingKind),
             f"n is 1 … {MOST}": 1 <= self.n <= MOST,
             f"the width is 1 … {MOST}": 1 <= self.width <= MOST,
-            "beams give no more sentences than their width": self.kind != "beam"
+            "beams give no more sentences than their width": not self.beams
             or self.n <= self.width,
             "the length penalty is −5 … 5": -5 <= self.length_penalty <= 5,
             "no-repeat is 0 … 10": 0 <= self.no_repeat <= 10,
@@ -55,9 +60,6 @@ class Decoding:
 
 
 USUAL = Decoding()
-"""One sentence: on valid, greedy scored more than beams with the bundled captioner."""
-SEVERAL: DecodingKind = "beam"
-"""What gives alternatives."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def sentences(
 ) -> list[list[Sentence]]:
     """Of each clip, best first. cached: False reads every sentence anew at every word."""
     how.validate()
-    if how.kind == "beam":
+    if how.beams:
         return _beams(decoder, memory, how, cached)
     return _one_by_one(decoder, memory, how, cached)
 

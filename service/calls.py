@@ -32,7 +32,7 @@ class CaptionOptions(TypedDict, total=False):
     """How captions are chosen; see the route's description."""
 
     n: int
-    decoding: Literal["beam", "greedy", "nucleus"]
+    decoding: Literal["auto", "beam", "greedy", "nucleus"]
     width: int
     length_penalty: float
     no_repeat: int

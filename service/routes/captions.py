@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form
 from pydantic import Field
 
 from m2d_clap.model import captioning
-from m2d_clap.model.decoding import MOST, SEVERAL, USUAL, Decoding, DecodingKind
+from m2d_clap.model.decoding import MOST, USUAL, Decoding, DecodingKind
 from m2d_clap.service import schemas
 from m2d_clap.service.routes import examples
 from m2d_clap.service.routes.parts import Backend, Flag, Upload, example, refusals
@@ -30,11 +30,14 @@ Few = Annotated[int, Field(ge=1, le=MOST)]
 async def caption(
     file: Upload,
     engine: Backend,
-    n: Annotated[Few, Form(description="captions at most, the best and its alternatives")] = 3,
+    n: Annotated[Few, Form(description="captions at most, the best and its alternatives")] = USUAL.n,
     decoding: Annotated[
         DecodingKind,
-        Form(description="beam: the likeliest; greedy: fast, one; nucleus: drawn by chance"),
-    ] = SEVERAL,
+        Form(
+            description="greedy: fast, one; beam: the likeliest; nucleus: drawn by chance; "
+            "auto: greedy for one, beam for several"
+        ),
+    ] = USUAL.kind,
     width: Annotated[Few, Form(description="beams; at least n")] = USUAL.width,
     length_penalty: Annotated[
         float,

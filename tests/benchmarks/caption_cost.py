@@ -4,8 +4,8 @@
     python tests/benchmarks/caption_cost.py --untrained --json
 
 From decoded sound to answer, in turns; medians. Tags: the sound's vector against the built-in labels,
-embedded before. Captions: one, greedily, as indexing makes it; with -n 3 the best of four beams and
-two others, which is what the route gives by default. --untrained: a captioner of stage caption-mini
+embedded before. Captions: one, greedily, which is the default everywhere; with -n 3 the best of four
+beams and two others. --untrained: a captioner of stage caption-mini
 with random weights over the same checkpoint, which never ends a sentence before its longest and so
 costs the most there can be.
 """
@@ -48,7 +48,7 @@ def main(words: Sequence[str] | None = None) -> None:
     rate = clap.config.front_end.sample_rate
     samples = np.random.default_rng(0).normal(0, 0.1, int(SECONDS * rate)).astype(np.float32)
     sound = Waveform(samples, rate)
-    how = USUAL if options.n == 1 else Decoding("beam", n=options.n, width=max(4, options.n))
+    how = Decoding(n=options.n, width=max(USUAL.width, options.n))
 
     def tag() -> None:
         rank(encode_sounds(clap, [sound])[0], sentences, labels, 10)

@@ -4,6 +4,11 @@ what a second run costs of the first.
     python tests/benchmarks/index_curves.py busy                 # short and long files together
     python tests/benchmarks/index_curves.py long --hours 10      # one recording, a bell hidden in it
     python tests/benchmarks/index_curves.py again --files 2000   # then 1 % of them changed
+    python tests/benchmarks/index_curves.py many --files 1000000 # all but decoding and encoding
+
+`many` gives files of one byte the vectors of index_million.py in place of reading them: what is left is
+what an index costs beside its encoder, told without the making of the vectors. Add for each clip what
+`again` says of `first_seconds`.
 
 Everything is made up, and seeded, in a temporary folder (ten hours take 1.2 GB there). Clocks start
 when the model is loaded. Memory is the resident set of this process and its decoders, sampled 50
@@ -12,12 +17,14 @@ the machine counts: run it on a quiet one.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import tempfile
 import threading
+import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +32,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from index_million import Points
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from m2d_clap.index import Index, Report, build_index
-from m2d_clap.index.windows import WINDOW_SECONDS
+from m2d_clap.index.embed import Encoded
+from m2d_clap.index.pipeline import Remote, Work
+from m2d_clap.index.reading import Heard, Piece, Whole
+from m2d_clap.index.windows import WINDOW_SECONDS, Window
 from m2d_clap.model import Checkpoint, Clap, Waveform, bundled
 
 _RATE = 16000
@@ -53,8 +64,9 @@ def main(words: Sequence[str] | None = None) -> None:
         model = Checkpoint.load(options.checkpoint)
         clap = model.clap()
         clap.precision = options.precision
-        run = Run(Path(folder), options.checkpoint, model.fingerprint, clap)
-        figures = {"busy": _busy, "long": _long, "again": _again}[options.what](run, options)
+        run = Run(Path(folder), options.checkpoint, model.fingerprint, clap, memory)
+        measure = {"busy": _busy, "long": _long, "again": _again, "many": _many}[options.what]
+        figures = measure(run, options)
     figures |= {
         "peak_mb": round(memory.peak / 1e6, 1),
         "above_start_mb": round((memory.peak - memory.start) / 1e6, 1),
@@ -74,15 +86,15 @@ class Run:
     checkpoint: Path
     fingerprint: str
     clap: Clap
+    memory: Memory
 
     @property
     def library(self) -> Path:
         return self.folder / "library"
 
-    def index(self) -> Report:
-        return build_index(
-            self.library, self.folder / "index", self.checkpoint, self.fingerprint, self.clap
-        )
+    def index(self, remote: Remote | None = None) -> Report:
+        made = self.checkpoint, self.fingerprint, self.clap
+        return build_index(self.library, self.folder / "index", *made, remote=remote)
 
 
 def _busy(run: Run, options: argparse.Namespace) -> dict[str, Any]:
@@ -158,6 +170,62 @@ def _again(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _many(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+    """Files of one byte in folders of a thousand; then one in a hundred is written anew."""
+    points = Points(options.files, run.clap.config.clap_dim, 0)
+    for number in range(options.files):
+        if number % 1000 == 0:
+            (run.library / f"{number // 1000:04}").mkdir(parents=True)
+        _numbered(run.library, number).write_bytes(b".")
+    drawing = 0.0
+
+    def drawn(work: Work) -> Generator[Encoded, None, None]:
+        nonlocal drawing
+        for first in range(0, len(work.files), 1000):
+            start = time.perf_counter()
+            pieces: list[Piece] = []
+            vectors = []
+            for file in work.files[first : first + 1000]:
+                sha256 = hashlib.sha256(f"{file.path} {file.mtime_ns}".encode()).hexdigest()
+                window = Window(0.0, 10.0, np.zeros(0, np.float32))
+                pieces.append(Heard(file, sha256[:16], 0, window, 0))
+                pieces.append(Whole(file, sha256[:16], 10.0, sha256))
+                vectors.append(points.vector(int(file.path[:4]) * 1000 + int(file.path[5:8])))
+            drawing += time.perf_counter() - start
+            yield pieces, vectors
+
+    figures: dict[str, Any] = {"files": options.files}
+
+    def timed(name: str) -> None:
+        nonlocal drawing
+        drawing, run.memory.peak = 0.0, 0
+        seconds = run.index(drawn).elapsed - drawing
+        above = (run.memory.peak - run.memory.start) / 1e6
+        figures[name] = {"seconds": round(seconds, 2), "above_start_mb": round(above, 1)}
+
+    timed("first")
+    for number in range(0, options.files, 100):
+        os.utime(_numbered(run.library, number), (1, 1))
+    timed("one_percent_changed")
+    timed("nothing_changed")
+    start = time.perf_counter()
+    index = Index.open(run.folder / "index")
+    figures["open_seconds"] = round(time.perf_counter() - start, 3)
+    took = []
+    for query in points.block(1 << 40, 300):
+        start = time.perf_counter()
+        index.search(query, 10)
+        took.append(1000 * (time.perf_counter() - start))
+    p50, p95 = (round(float(np.quantile(took, q)), 2) for q in (0.5, 0.95))
+    size = sum(f.stat().st_size for f in index.folder.rglob("*") if f.is_file())
+    found = {"search_p50_ms": p50, "search_p95_ms": p95, "disk_mb": round(size / 1e6, 1)}
+    return figures | found | {"kind": index.kind, "recall": index.recall}
+
+
+def _numbered(library: Path, number: int) -> Path:
+    return library / f"{number // 1000:04}" / f"{number % 1000:03}.wav"
+
+
 def _warm(clap: Clap) -> None:
     """What is made when first used is made here."""
     clap.embed_audio([Waveform(np.zeros(10 * _RATE, np.float32), _RATE)] * 4)
@@ -231,13 +299,13 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("busy", "long", "again"))
+    parser.add_argument("what", choices=("busy", "long", "again", "many"))
     parser.add_argument("--checkpoint", type=Path, default=bundled())
     parser.add_argument("--threads", type=int, help="of torch (default: its own choice)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seconds", type=float, default=9600, help="busy: of sound")
     parser.add_argument("--hours", type=float, default=10.0, help="long: of the recording")
-    parser.add_argument("--files", type=int, default=2000, help="again: how many")
+    parser.add_argument("--files", type=int, default=2000, help="again, many: how many")
     return parser
 
 
