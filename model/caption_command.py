@@ -15,7 +15,9 @@ from m2d_clap.model.errors import AudioError
 
 def caption(
     files: Annotated[list[Path], typer.Argument(help="sound files")],
-    n: Annotated[int, typer.Option("-n", help="captions at most: the best, alternatives")] = USUAL.n,
+    n: Annotated[
+        int, typer.Option("-n", help="captions at most: the best, alternatives")
+    ] = USUAL.n,
     timeline: Annotated[bool, typer.Option("--timeline", help="also every ten seconds")] = False,
     decoding: Annotated[
         str,

@@ -46,8 +46,7 @@ class Decoding:
             in get_args(DecodingKind),
             f"n is 1 … {MOST}": 1 <= self.n <= MOST,
             f"the width is 1 … {MOST}": 1 <= self.width <= MOST,
-            "beams give no more sentences than their width": not self.beams
-            or self.n <= self.width,
+            "beams give no more sentences than their width": not self.beams or self.n <= self.width,
             "the length penalty is −5 … 5": -5 <= self.length_penalty <= 5,
             "no-repeat is 0 … 10": 0 <= self.no_repeat <= 10,
             "top-p is above 0 and at most 1": 0 < self.top_p <= 1,

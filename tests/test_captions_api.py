@@ -57,7 +57,9 @@ def test_an_upload_is_captioned_with_alternatives_and_a_timeline(served: str) ->
     assert long.caption in [moment.caption for moment in long.timeline]
 
 
-def test_one_caption_is_greedy_and_several_are_found_by_beams_when_nothing_is_said(served: str) -> None:
+def test_one_caption_is_greedy_and_several_are_found_by_beams_when_nothing_is_said(
+    served: str,
+) -> None:
     assert post(served, {}).json() == post(served, {"decoding": "greedy"}).json()
     assert post(served, {"n": "3"}).json() == post(served, {"n": "3", "decoding": "beam"}).json()
 

@@ -30,7 +30,9 @@ Few = Annotated[int, Field(ge=1, le=MOST)]
 async def caption(
     file: Upload,
     engine: Backend,
-    n: Annotated[Few, Form(description="captions at most, the best and its alternatives")] = USUAL.n,
+    n: Annotated[
+        Few, Form(description="captions at most, the best and its alternatives")
+    ] = USUAL.n,
     decoding: Annotated[
         DecodingKind,
         Form(
