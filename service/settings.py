@@ -1,6 +1,7 @@
 """Everything an operator can choose. Only this file reads the environment."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from m2d_clap.service.errors import ServiceError
 from m2d_clap.service.uploads import DecodeLimits
 
 _PREFIX = "M2D_CLAP_"
+_ACCOUNT = re.compile(r"//[^/@]*@")
 
 
 class SettingsError(ServiceError):
@@ -142,11 +144,15 @@ class Settings(BaseSettings):
         )
 
     def as_toml(self) -> str:
-        """Every setting with what it means, as a file that `load` takes. It holds no secret."""
+        """Every setting with what it means, as a file that `load` takes. It holds no secret: an address
+        with an account in it is left to the environment."""
         lines = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             line = f"# {name} =" if value is None else f"{name} = {_toml(value)}"
+            if isinstance(value, str) and _ACCOUNT.search(value):
+                line = f"# {name} = {_toml(_ACCOUNT.sub('//', value))} with its account: "
+                line += f"set {_PREFIX}{name.upper()}"
             lines.append(f"{line}  # {field.description}" if field.description else line)
         return "\n".join(lines)
 

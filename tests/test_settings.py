@@ -33,6 +33,12 @@ def test_what_is_printed_is_a_file_that_says_the_same(tmp_path: Path) -> None:
         assert name in chosen.as_toml()
 
 
+def test_a_password_in_an_address_is_not_printed() -> None:
+    said = load({"index": "milvus+tls://ann:s3cret@host/sounds"}).as_toml()
+    assert "s3cret" not in said
+    assert '# index = "milvus+tls://host/sounds" with its account: set M2D_CLAP_INDEX' in said
+
+
 def test_an_unknown_setting_is_refused_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
