@@ -22,7 +22,7 @@ async def add(
     encoding an upload raise."""
     _permit(engine)
     content = await asyncio.to_thread(_hash, file)
-    clip = engine.serving.newest.index.clip(content[:16])
+    clip = await asyncio.to_thread(engine.serving.newest.index.clip, content[:16])
     if clip is not None:
         return clip, False
     async with engine.upload(file) as sound:
@@ -33,7 +33,7 @@ async def add(
     embedded = [Embedded(w.start, w.end, v) for w, v in zip(cut, vectors, strict=True)]
     heard = live.Heard(content, name, sound.seconds, embedded, known)
     new = await _written(engine, lambda: live.add(engine.index.folder, heard, file))
-    clip = engine.serving.newest.index.clip(heard.id)
+    clip = await asyncio.to_thread(engine.serving.newest.index.clip, heard.id)
     if clip is None:  # somebody else deleted it just now
         raise UnknownClipError(f"no clip has the id {heard.id!r}")
     return clip, new

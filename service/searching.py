@@ -49,7 +49,7 @@ async def by_sound(engine: Engine, file: BinaryIO, narrowed: Narrowed) -> Found:
 async def by_parts(engine: Engine, query: Query, files: Sequence[BinaryIO]) -> Found:
     """Clips near everything that has a positive weight, away from what has a negative one."""
     index = engine.index
-    named = [_clip(index, clip.id) for clip in query.clips]
+    named = [await asyncio.to_thread(_clip, index, clip.id) for clip in query.clips]
     weights = [*query.file_weights, *[1.0] * len(files)][: len(files)]
     parts: list[Part] = []
     if query.texts:
@@ -70,7 +70,7 @@ async def by_parts(engine: Engine, query: Query, files: Sequence[BinaryIO]) -> F
 async def similar(engine: Engine, clip_id: str, narrowed: Narrowed) -> Found:
     """The other clips near one of the library."""
     index = engine.index
-    clip = _clip(index, clip_id)
+    clip = await asyncio.to_thread(_clip, index, clip_id)
     parts = [Part("sound", await asyncio.to_thread(index.vector, clip))]
     asked = ["similar", clip.id]
     return await _page(engine, index, parts, narrowed, asked, frozenset([clip.id]))

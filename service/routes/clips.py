@@ -1,5 +1,6 @@
 """The library's clips: facts, sound and pictures."""
 
+import asyncio
 import mimetypes
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -125,7 +126,7 @@ async def delete_clip(clip_id: Identifier, engine: Backend) -> Response:
 )
 async def get_clip(clip_id: Identifier, engine: Backend) -> Clip:
     """What is known about a clip."""
-    return clip(engine.clip(clip_id))
+    return clip(await asyncio.to_thread(engine.clip, clip_id))
 
 
 @router.get(
