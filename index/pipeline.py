@@ -19,11 +19,14 @@ BATCH_SECONDS = 400.0
 
 Sounds of equal length are encoded in one step; among more of them more are equal.
 """
+_LONG, _LONG_SECONDS = 8, 30.0
+"""From so many windows on, a recording is encoded in smaller batches: its windows are of equal length
+anyway, and memory is less."""
 THREADS = min(4, max(1, (os.cpu_count() or 1) // 2))
 """That read; the encoder needs the other cores."""
 _FIRST_SECONDS = 25.0  # a first batch is soon read; each is up to twice as long as the one before
 _BATCH_PIECES = 2000
-_AHEAD_SECONDS = 400.0
+_AHEAD_SECONDS = 200.0
 _WORTH_PROCESSES = 32 << 20
 """Bytes to read from which on decoding in processes of its own pays for their start."""
 
@@ -67,7 +70,9 @@ def _batches(
         for piece in pieces:
             batch.append(piece)
             held += _seconds(piece)
-            if held >= most or len(batch) >= _BATCH_PIECES:
+            long = isinstance(piece, Heard) and piece.position >= _LONG
+            enough = min(most, _LONG_SECONDS) if long else most
+            if held >= enough or len(batch) >= _BATCH_PIECES:
                 yield batch
                 batch, held, most = [], 0.0, min(2 * most, batch_seconds)
     if batch:
