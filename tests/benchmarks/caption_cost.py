@@ -5,9 +5,8 @@
 
 From decoded sound to answer, in turns; medians. Tags: the sound's vector against the built-in labels,
 embedded before. Captions: one, greedily, which is the default everywhere; with -n 3 the best of four
-beams and two others. --untrained: a captioner of stage caption-mini
-with random weights over the same checkpoint, which never ends a sentence before its longest and so
-costs the most there can be.
+beams and two others. --untrained: a captioner of stage caption-mini with random weights over the same
+checkpoint, which never ends a sentence before its longest and so costs the most there can be.
 """
 
 import argparse
