@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from m2d_clap.index.changes import Added
 from m2d_clap.index.clips import Clips
+from m2d_clap.index.columns import Mask
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class Delta:
             np.concatenate([np.zeros((0, 2)), *(times for times, _ in rows)]),
             np.concatenate([np.zeros((0, dim), np.float32), *(v for _, v in rows)]),
         )
+
+    def nearest(
+        self, query: NDArray[np.float32], fetch: int, admitted: Mask
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(scores, rows) of the `fetch` admitted rows nearest to a query (dim,), best first."""
+        rows = np.flatnonzero(admitted)
+        scores = self.vectors[rows] @ query
+        best = np.argsort(-scores, kind="stable")[:fetch]
+        return scores[best], rows[best]
 
     def _rows(self, number: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         mine = self.owners == number

@@ -49,10 +49,12 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _length(vector: NDArray[np.float32]) -> float:
-    wide = vector.astype(np.float64).ravel()
-    return math.sqrt(float(wide @ wide))
+    square = float(np.vdot(vector, vector))
+    if 1e-30 < square < math.inf:
+        return math.sqrt(square)
+    wide = vector.astype(np.float64)  # float32 holds no such square
+    return math.sqrt(float(np.vdot(wide, wide)))
 
 
 def _divided(vector: NDArray[np.float32], length: float) -> NDArray[np.float32]:
-    shortened: NDArray[np.float32] = (vector / max(length, 1e-12)).astype(np.float32)
-    return shortened
+    return np.asarray(vector / max(length, 1e-12), np.float32)

@@ -3,10 +3,11 @@
 import bisect
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +22,13 @@ from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
 from m2d_clap.index.hits import Hit, Place, unit, unit_query
 from m2d_clap.index.origin import Origin
+from m2d_clap.index.ranking import Found, ranked
 from m2d_clap.index.vectors import Chosen
 
 _TRIES = 3  # at opening what is being replaced
 _CLIPS_KEPT = 4096
+
+_Number = TypeVar("_Number", np.int64, np.float64)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class _Admitted:
     base: Chosen | None
     base_rows: int
     delta: Mask
+    delta_rows: int
 
 
 class Index:
@@ -63,6 +68,7 @@ class Index:
         self._admits = lru_cache(maxsize=64)(self._admit)
         self._clip = lru_cache(maxsize=_CLIPS_KEPT)(self._read_clip)
         gone = (base.clips.number(clip) for clip in self.delta.touched)
+        self._later_owners = self.delta.owners + len(base.clips)
         self._gone = np.array(sorted(n for n in gone if n is not None), np.int64)
 
     @classmethod
@@ -238,14 +244,7 @@ class Index:
 
     def owners(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
         """(rows,): the number of the clip that each belongs to."""
-        wanted = np.asarray(rows, np.int64)
-        later = wanted >= len(self.base.owners)
-        owners = np.empty(len(wanted), np.int64)
-        owners[~later] = self.base.owners[wanted[~later]]
-        if later.any():
-            found = self.delta.owners[wanted[later] - len(self.base.owners)]
-            owners[later] = found + len(self.base.clips)
-        return owners
+        return _either(self.base.owners, self._later_owners, np.asarray(rows, np.int64))
 
     def vector(self, clip: Clip) -> NDArray[np.float32]:
         """(dim,): the mean of a clip's windows, of unit length."""
@@ -292,67 +291,47 @@ class Index:
         if k < 1:
             raise LibraryIndexError(f"k is {k}: ask for at least one hit")
         admitted = self._admits(where)
-        most = admitted.base_rows
-        later = np.flatnonzero(admitted.delta)
-        beside = self.delta.vectors[later] @ query[0]
-        later += len(self.base.vectors)
+        most = max(admitted.base_rows, admitted.delta_rows)
         wanted = k + len(leave_out) + (0 if after is None else after.passed)
         windows = len(self.base.vectors) / max(len(self.base.clips), 1)
         fetch = min(most, math.ceil(1.5 * wanted * windows) + 8)
         while True:  # several windows of one clip may stand in the way
-            scores, rows = self.base.vectors.nearest(query, fetch, admitted.base)
-            lowest = float(scores[-1]) if len(scores) else -math.inf
-            if len(later):
-                scores, rows = np.concatenate([scores, beside]), np.concatenate([rows, later])
-            found = self._in_order(scores, rows, k, least, after, leave_out)
+            parts = self._nearest(query, fetch, admitted)
+            found = ranked(self._found(parts), self._id, k, least, after, leave_out)
+            lowest = max((float(s[-1]) for s, _ in parts if 0 < len(s) == fetch), default=-math.inf)
             # Beyond the lowest score there may be more of the same score.
-            enough = len(found) == k and lowest < found[-1][0]
+            enough = len(found) == k and lowest < -found[-1][0]
             if enough or fetch == most or (least is not None and lowest < least):
-                return [self._hit(row, score) for score, row in found]
+                return self._hits(found)
             fetch = min(4 * fetch, most)
 
-    def _in_order(
-        self,
-        scores: NDArray[np.float32],
-        rows: NDArray[np.int64],
-        k: int,
-        least: float | None,
-        after: Place | None,
-        leave_out: frozenset[str],
-    ) -> list[tuple[float, int]]:
-        """Of the rows found, the best of each clip: (score, row) of the first k asked for."""
-        order = np.lexsort((rows, -scores))
-        owners = self.owners(rows[order]).tolist()
-        best: dict[int, tuple[float, int]] = {}
-        for owner, score, row in zip(
-            owners, scores[order].tolist(), rows[order].tolist(), strict=True
-        ):
-            best.setdefault(owner, (score, row))
-        near = [
-            (score, owner, row)
-            for owner, (score, row) in best.items()
-            if (least is None or score >= least) and (after is None or score <= after.score)
-        ]
-        most = k + len(leave_out)
-        if after is not None:
-            most += sum(score == after.score for score, _, _ in near) + 1
-        if len(near) > most:  # only those that can be among the first need a name
-            near = [each for each in near if each[0] >= near[most - 1][0]]
-        passed = (-math.inf, "") if after is None else (-after.score, after.clip)
-        candidates = sorted((-score, self._clip(owner).id, row) for score, owner, row in near)
-        return [
-            (-score, row)
-            for score, clip, row in candidates
-            if (score, clip) > passed and clip != passed[1] and clip not in leave_out
-        ][:k]
+    def _nearest(
+        self, query: NDArray[np.float32], fetch: int, admitted: _Admitted
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """(scores, rows), best first, of the generation and of what came since."""
+        base = self.base.vectors.nearest(query, fetch, admitted.base)
+        if not admitted.delta_rows:
+            return [base]
+        scores, rows = self.delta.nearest(query[0], fetch, admitted.delta)
+        return [base, (scores, rows + len(self.base.vectors))]
 
-    def _hit(self, row: int, score: float) -> Hit:
-        times, owners, at, first = self.base.times, self.base.owners, row, 0
-        if row >= len(owners):
-            at, first = row - len(owners), len(self.base.clips)
-            times, owners = self.delta.times, self.delta.owners
-        start, end = times[at].tolist()
-        return Hit(self._clip(first + int(owners[at])), score, start, end, row)
+    def _found(
+        self, parts: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
+    ) -> Iterator[Found]:
+        for scores, rows in parts:
+            lost = [-score for score in scores.tolist()]
+            yield from zip(lost, rows.tolist(), self.owners(rows).tolist(), strict=True)
+
+    def _hits(self, found: Sequence[Found]) -> list[Hit]:
+        rows = np.array([row for _, row, _ in found], np.int64)
+        times = _either(self.base.times, self.delta.times, rows).tolist()
+        return [
+            Hit(self._clip(clip), -lost, start, end, row)
+            for (lost, row, clip), (start, end) in zip(found, times, strict=True)
+        ]
+
+    def _id(self, number: int) -> str:
+        return self._clip(number).id
 
     def _admit(self, where: Filter | None) -> _Admitted:
         delta = np.ones(len(self.delta.owners), np.bool_)
@@ -363,9 +342,9 @@ class Index:
             clips = np.ones(len(self.base.clips), np.bool_) if clips is None else clips.copy()
             clips[self._gone] = False
         if clips is None:
-            return _Admitted(None, len(self.base.vectors), delta)
+            return _Admitted(None, len(self.base.vectors), delta, int(delta.sum()))
         chosen = Chosen.of(clips[self.base.owners])
-        return _Admitted(chosen, chosen.count, delta)
+        return _Admitted(chosen, chosen.count, delta, int(delta.sum()))
 
     def _number(self, clip_id: str) -> int | None:
         later = self.delta.clips.number(clip_id)
@@ -384,6 +363,19 @@ class Index:
         paths = [clip.path for clip in self.delta.clips]
         at = [bisect.bisect(alive, path, key=lambda n: self._clip(int(n)).path) for path in paths]
         return np.insert(alive, at, len(self.base.clips) + np.arange(len(paths)))
+
+
+def _either(
+    base: NDArray[_Number], delta: NDArray[_Number], rows: NDArray[np.int64]
+) -> NDArray[_Number]:
+    """Of what the generation holds, and behind it what came since, some rows."""
+    if not len(delta):
+        return base.take(rows, axis=0)
+    later = rows >= len(base)
+    found = np.empty((len(rows), *base.shape[1:]), base.dtype)
+    found[~later] = base[rows[~later]]
+    found[later] = delta[rows[later] - len(base)]
+    return found
 
 
 def _seq(folder: Path) -> int:

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from m2d_clap.index.kinds import Rows, Tuning, blocks
+from m2d_clap.index.kinds import Rows, Tuning
 
 ENOUGH = 4
 """Where more than one in so many of the rows admitted is wanted, all of them are scored."""
@@ -44,8 +44,11 @@ class Vectors:
         self._usual = tuning.parameters()
         self._exact = exact
         self._count = int(index.ntotal)
-        if exact is not None and exact.shape != (self._count, self.dim):
-            raise ValueError(f"{len(exact)} exact vectors for {self._count} rows")
+        if exact is not None:
+            if exact.shape != (self._count, self.dim):
+                raise ValueError(f"{len(exact)} exact vectors for {self._count} rows")
+            self._scan = where_they_lie(exact)
+            self._refined = faiss.IndexRefine(index, self._scan)
 
     def __len__(self) -> int:
         return self._count
@@ -73,22 +76,19 @@ class Vectors:
         fetch = min(fetch, admitted)
         if fetch == 0:
             return np.zeros(0, np.float32), np.zeros(0, np.int64)
-        if self._exact is None:
-            parameters = None if chosen is None else self.tuning.parameters(1, chosen.selector)
-            scores, rows = self._index.search(query, fetch, params=parameters)
-            there = rows[0] >= 0
-            return scores[0][there], rows[0][there]
-        rows = self._candidates(query, fetch, admitted, chosen)
-        if rows is None:
-            return self._scanned(self._exact, query, fetch, chosen)
-        scores = self._exact[rows].astype(np.float32) @ query[0]
-        best = np.argsort(-scores, kind="stable")[:fetch]
-        return scores[best], rows[best]
+        found = None
+        if self._exact is not None:
+            found = self._refine(query, fetch, admitted, chosen)
+        if found is None:
+            every = self._index if self._exact is None else self._scan
+            only = None if chosen is None else faiss.SearchParameters(sel=chosen.selector)  # type: ignore[call-arg]
+            found = _there(every.search(query, fetch, params=only))
+        return found
 
-    def _candidates(
+    def _refine(
         self, query: NDArray[np.float32], fetch: int, admitted: int, chosen: Chosen | None
-    ) -> Numbers | None:
-        """Rows worth scoring; None where scoring all that are admitted is better."""
+    ) -> tuple[Scores, Numbers] | None:
+        """The best of some more than are wanted; None where scoring all that are admitted is better."""
         wanted = min(admitted, math.ceil(fetch * self.tuning.again) + 8)
         if admitted <= SCANNED or ENOUGH * wanted > admitted:
             return None
@@ -98,11 +98,13 @@ class Vectors:
         selector = None if chosen is None else chosen.selector
         while True:
             usual = more == 1 and selector is None
-            parameters = self._usual if usual else tuning.parameters(more, selector)
-            rows = self._index.search(query, wanted, params=parameters)[1][0]
-            rows = rows[rows >= 0]
-            if len(rows) >= fetch:
-                return rows  # type: ignore[no-any-return]
+            parameters = faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
+                k_factor=(wanted + 0.5) / fetch,  # FAISS rounds down
+                base_index_params=self._usual if usual else tuning.parameters(more, selector),
+            )
+            scores, rows = _there(self._refined.search(query, fetch, params=parameters))
+            if len(rows) == fetch:
+                return scores, rows
             if tuning.whole(more, self._count):
                 return None
             more *= 4
@@ -112,19 +114,26 @@ class Vectors:
             return 2 * wanted / self.tuning.effort
         return 2 * wanted * self.tuning.lists / (admitted * self.tuning.probes)
 
-    def _scanned(
-        self, exact: Rows, query: NDArray[np.float32], fetch: int, chosen: Chosen | None
-    ) -> tuple[Scores, Numbers]:
-        if chosen is None:
-            rows = np.arange(self._count)
-            parts = [block @ query[0] for block in blocks(exact)]
-        else:
-            rows = np.flatnonzero(chosen.mask)
-            cut = range(0, len(rows), 4096)
-            parts = [exact[rows[at : at + 4096]].astype(np.float32) @ query[0] for at in cut]
-        scores = np.concatenate(parts)
-        near = np.arange(len(scores))
-        if fetch < len(scores):
-            near = np.argpartition(-scores, fetch - 1)[:fetch]
-        near = near[np.argsort(-scores[near], kind="stable")]
-        return scores[near], rows[near]
+
+def where_they_lie(rows: Rows) -> Any:
+    """FAISS's flat index over rows that are in memory or mapped: none is copied, so that they have to
+    outlive it."""
+    inner, dim = faiss.METRIC_INNER_PRODUCT, rows.shape[1]
+    half = faiss.ScalarQuantizer.QT_fp16
+    index: Any = faiss.IndexFlat(dim, inner)
+    if rows.dtype == np.float16:
+        index = faiss.IndexScalarQuantizer(dim, half, inner)
+    index.codes.is_owned = False
+    index.codes.c_ptr = faiss.swig_ptr(rows.reshape(-1).view(np.uint8))
+    index.codes.c_size = rows.nbytes
+    index.ntotal = len(rows)
+    return index
+
+
+def _there(found: tuple[NDArray[np.float32], Numbers]) -> tuple[Scores, Numbers]:
+    """Of one query's answer, what is not FAISS's mark for nothing."""
+    scores, rows = found[0][0], found[1][0]
+    if rows[-1] >= 0:  # the marks are at the end
+        return scores, rows
+    there = rows >= 0
+    return scores[there], rows[there]
