@@ -1,7 +1,6 @@
 """Everything an operator can choose. Only this file reads the environment."""
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from m2d_clap.index.accounts import without_account
 from m2d_clap.model.engines import Engine
 from m2d_clap.service.errors import ServiceError
 from m2d_clap.service.uploads import DecodeLimits
 
 _PREFIX = "M2D_CLAP_"
-_ACCOUNT = re.compile(r"//[^/@]*@")
 
 
 class SettingsError(ServiceError):
@@ -150,9 +149,8 @@ class Settings(BaseSettings):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             line = f"# {name} =" if value is None else f"{name} = {_toml(value)}"
-            if isinstance(value, str) and _ACCOUNT.search(value):
-                line = f"# {name} = {_toml(_ACCOUNT.sub('//', value))} with its account: "
-                line += f"set {_PREFIX}{name.upper()}"
+            if isinstance(value, str) and (shown := without_account(value)) != value:
+                line = f"# {name} = {_toml(shown)} with its account: set {_PREFIX}{name.upper()}"
             lines.append(f"{line}  # {field.description}" if field.description else line)
         return "\n".join(lines)
 

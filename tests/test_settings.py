@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.milvus.address import parse
 from m2d_clap.service.settings import Settings, SettingsError, load
 
 
@@ -33,10 +35,18 @@ def test_what_is_printed_is_a_file_that_says_the_same(tmp_path: Path) -> None:
         assert name in chosen.as_toml()
 
 
-def test_a_password_in_an_address_is_not_printed() -> None:
-    said = load({"index": "milvus+tls://ann:s3cret@host/sounds"}).as_toml()
-    assert "s3cret" not in said
+@pytest.mark.parametrize("password", ["s3cret", "s3@cret", "s3/cret", "s3@c/ret"])
+def test_a_password_in_an_address_is_not_printed(password: str) -> None:
+    said = load({"index": f"milvus+tls://ann:{password}@host/sounds"}).as_toml()
+    assert "s3" not in said and "ret@" not in said
     assert '# index = "milvus+tls://host/sounds" with its account: set M2D_CLAP_INDEX' in said
+
+
+@pytest.mark.parametrize("password", ["s3cret", "s3@cret", "s3/cret", "s3@c/ret"])
+def test_an_address_that_cannot_be_read_is_told_without_its_password(password: str) -> None:
+    with pytest.raises(LibraryIndexError) as told:
+        parse(f"milvus+tls://ann:{password}@host/no name")
+    assert "s3" not in str(told.value) and "ret@" not in str(told.value)
 
 
 def test_an_unknown_setting_is_refused_by_its_name(

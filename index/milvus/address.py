@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from m2d_clap.index.accounts import without_account
 from m2d_clap.index.errors import LibraryIndexError
 
 SCHEMES = ("milvus", "milvus+tls")
@@ -38,8 +39,9 @@ def parse(text: str) -> Address:
         parts = urlsplit(text)
         port = parts.port or PORT
         options = parse_qs(parts.query, strict_parsing=True) if parts.query else {}
-    except ValueError as error:
-        raise _unreadable(text, str(error)) from error
+    except ValueError:  # its words may hold the password
+        reason = "no host, port and options can be read in it; write / in a password as %2F"
+        raise _unreadable(text, reason) from None
     if not parts.netloc:
         if parts.scheme != "milvus" or not parts.path or options:
             raise _unreadable(text, "name a host and a collection, or a folder")
@@ -48,7 +50,7 @@ def parse(text: str) -> Address:
         return Address(str(lite), "", _LITE_NAME, folder, text, lite)
     name = parts.path.strip("/")
     if not _NAME.fullmatch(name):
-        raise _unreadable(text, f"{name!r} is no name of a collection: letters, digits and _")
+        raise _unreadable(text, "a collection's name is of letters, digits and _")
     if unknown := options.keys() - {"folder"}:
         raise _unreadable(text, f"{min(unknown)} is unknown there")
     folder = Path(options["folder"][-1]) if options else Path(f"{name}.index")
@@ -61,7 +63,6 @@ def parse(text: str) -> Address:
 
 
 def _unreadable(text: str, reason: str) -> LibraryIndexError:
-    shown = re.sub(r"//[^/@]*@", "//", text)
     return LibraryIndexError(
-        f"{shown} is no address of an index ({reason}): give milvus://HOST:PORT/NAME or milvus:FOLDER"
+        f"{without_account(text)} is no address of an index ({reason}): give milvus://HOST:PORT/NAME or milvus:FOLDER"
     )
