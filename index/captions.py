@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m2d_clap.index.mark import changing
 from m2d_clap.model import Clap, Waveform
 from m2d_clap.model.audio import decode
 from m2d_clap.model.captioning import Captioner
@@ -68,7 +69,7 @@ class Captions:
 
     def add(self, clip: str, captioner: str, caption: str) -> None:
         """In place of another captioner's; on disk when it returns."""
-        with self._db:
+        with changing(self._db):
             self._db.execute(
                 "INSERT OR REPLACE INTO captions VALUES (?, ?, ?)", (clip, captioner, caption)
             )

@@ -20,6 +20,7 @@ from m2d_clap.index.clips import Clip
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.facts import Facts
 from m2d_clap.index.lock import held
+from m2d_clap.index.mark import changing, mark
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.schema import APPLICATION, FORMAT, migrate, stand_in
 from m2d_clap.index.walk import INDEX_MARK, File
@@ -80,13 +81,12 @@ class Catalogue:
 
     def claim(self, given: Origin, place: Path | str) -> None:
         """Records what the index is made from. Raises LibraryIndexError where it was another model."""
-        found = {n: json.loads(v) for n, v in self._db.execute("SELECT name, json FROM origin")}
-        if found:
-            paths = Path(found["checkpoint"]), Path(found["library"])
-            Origin(found["fingerprint"], *paths).refuse_other(given, place)
-        facts = {name: str(value) for name, value in vars(given).items()}
-        if facts == found:
+        found = self.origin()
+        if found is not None:
+            found.refuse_other(given, place)
+        if found == given:
             return
+        facts = {name: str(value) for name, value in vars(given).items()}
         with self._db:
             self._db.executemany(
                 "INSERT OR REPLACE INTO origin VALUES (?, ?)",
@@ -134,7 +134,7 @@ class Catalogue:
     ) -> None:
         """(clip, position, window), (clip, seconds), (file, clip), (file, reason) and (clip,
         sha-256, facts)."""
-        with self._db:
+        with changing(self._db):
             self._db.executemany(
                 "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)",
                 (
@@ -162,7 +162,7 @@ class Catalogue:
         """Forgets files that are gone, and sounds no file holds; returns how many files."""
         gone = [(p,) for (p,) in self._db.execute("SELECT path FROM files") if p not in paths]
         mended = [(p,) for (p,) in self._db.execute("SELECT path FROM broken") if p not in paths]
-        with self._db:
+        with changing(self._db):
             self._db.executemany("DELETE FROM files WHERE path = ?", gone)
             self._db.executemany("DELETE FROM broken WHERE path = ?", mended)
             self._db.execute(
@@ -207,7 +207,7 @@ class Catalogue:
         old = dict(self._db.execute("SELECT path, json FROM sidecars"))
         if new == old:
             return
-        with self._db:
+        with changing(self._db):
             gone = [(path,) for path in old if path not in new and path not in kept]
             self._db.executemany("DELETE FROM sidecars WHERE path = ?", gone)
             self._db.executemany(
@@ -263,7 +263,7 @@ class Catalogue:
 
     def mend(self, statement: str, *values: str | int) -> int:
         """How many rows a statement of `check.py` took away."""
-        with self._db:
+        with changing(self._db):
             return self._db.execute(statement, values).rowcount
 
     def integrity(self) -> str | None:
@@ -274,9 +274,13 @@ class Catalogue:
     def origin(self) -> Origin | None:
         """What the index is made from; None before it was claimed."""
         found = {n: json.loads(v) for n, v in self._db.execute("SELECT name, json FROM origin")}
-        if not found:
+        if "fingerprint" not in found:
             return None
         return Origin(found["fingerprint"], Path(found["checkpoint"]), Path(found["library"]))
+
+    def mark(self) -> str | None:
+        """Of what it holds, see `mark.py`."""
+        return mark(self._db)
 
     def windows(self, clip: str) -> list[Embedded]:
         """The windows of a clip in order."""

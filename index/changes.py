@@ -14,6 +14,7 @@ import numpy as np
 
 from m2d_clap.index.captions import Captions
 from m2d_clap.index.clips import Clip
+from m2d_clap.index.mark import changing
 from m2d_clap.index.metadata import metadata
 from m2d_clap.index.windows import Embedded
 
@@ -99,7 +100,7 @@ class Changes:
         return {clip for (clip,) in self._db.execute("SELECT clip FROM deleted")}
 
     def add(self, clip: str, seconds: float, windows: Iterable[Embedded], upload: Upload) -> None:
-        with self._db:
+        with changing(self._db):
             self._db.execute("DELETE FROM windows WHERE clip = ?", (clip,))
             self._db.executemany(
                 "INSERT INTO windows VALUES (?, ?, ?, ?, ?)",
@@ -117,7 +118,7 @@ class Changes:
 
     def delete(self, clip: str) -> bool:
         """Whether it was there. Its files in the library stay, and are left out from now on."""
-        with self._db:
+        with changing(self._db):
             gone = self._db.execute("DELETE FROM clips WHERE id = ?", (clip,)).rowcount
             if not gone:
                 return False
@@ -135,7 +136,7 @@ class Changes:
 
     def note(self, clip: str, upload: Upload) -> None:
         """Says of a sound that it was uploaded."""
-        with self._db:
+        with changing(self._db):
             self._put(clip, upload)
 
     def _put(self, clip: str, upload: Upload) -> None:
@@ -146,7 +147,7 @@ class Changes:
 
     def leave_out(self, clips: Iterable[str]) -> None:
         """Has sounds of the library left out that were deleted from another index of it."""
-        with self._db:
+        with changing(self._db):
             self._db.executemany(
                 "INSERT OR IGNORE INTO deleted VALUES (?)", [(clip,) for clip in clips]
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m2d_clap.index.base import INDEX_FILE
 from m2d_clap.index.catalogue import Catalogue
-from m2d_clap.index.generation import write_generation
+from m2d_clap.index.generation import sweep, unchanged, write_generation
 from m2d_clap.index.interface import Engine, SearchIndex
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
@@ -35,7 +35,11 @@ class Faiss:
     def write(
         self, catalogue: Catalogue, dim: int, origin: Origin, wish: Wish | None = None
     ) -> tuple[int, int]:
-        return write_generation(self.folder, catalogue, dim, origin, wish)
+        there = unchanged(self.folder, catalogue, origin, wish)
+        if there is None:
+            return write_generation(self.folder, catalogue, dim, origin, wish)
+        sweep(self.folder, catalogue)
+        return there
 
 
 def engine_at(address: Path | str) -> Engine:

@@ -27,6 +27,7 @@ from m2d_clap.index.base import (
     FORMAT_VERSION,
     INDEX_FILE,
     VECTORS_FILE,
+    Base,
     number_of,
 )
 from m2d_clap.index.calibration import Calibration, drawn, of_sounds
@@ -42,11 +43,12 @@ from m2d_clap.index.windows import Embedded
 
 
 class Contents(Protocol):
-    """What a generation is made of. rows: about how many windows; seq: its last change; clips: by
-    first path."""
+    """What a generation is made of. rows: about how many windows; seq: its last change; mark: of a
+    catalogue's contents; clips: by first path."""
 
     rows: int
     seq: int
+    mark: str | None
 
     def clips(self) -> Iterator[Clip]: ...
     def windows(self, clip: str) -> list[Embedded]: ...
@@ -59,6 +61,7 @@ class OfCatalogue:
         self._catalogue = catalogue
         self.rows = catalogue.count()[1]
         self.seq = catalogue.changes.last()
+        self.mark = catalogue.mark()
 
     def clips(self) -> Iterator[Clip]:
         return self._catalogue.clips()
@@ -91,6 +94,25 @@ def write_generation(
     return made.clips, made.rows
 
 
+def unchanged(
+    folder: Path, catalogue: Catalogue, origin: Origin, wish: Wish | None = None
+) -> tuple[int, int] | None:
+    """How many clips and rows the generation holds that counts, where it is whole, is what is asked
+    for, and the catalogue holds just the same; else None."""
+    facts, mark = current(folder), catalogue.mark()
+    asked: dict[str, Any] = {key: str(value) for key, value in vars(origin).items()}
+    asked["mark"] = mark
+    if wish is not None:
+        asked["wish"] = vars(wish)
+    if mark is None or any(facts.get(key) != value for key, value in asked.items()):
+        return None
+    try:
+        base = Base.open(folder, facts)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        return None
+    return len(base.clips), len(base.vectors)
+
+
 def make(
     folder: Path, contents: Contents, dim: int, origin: Origin, wish: Wish | None = None
 ) -> Made:
@@ -117,6 +139,7 @@ def make(
     facts: dict[str, Any] = {"format_version": FORMAT_VERSION}
     facts |= {key: str(value) for key, value in vars(origin).items()}
     facts |= {"seq": contents.seq, "dim": dim, "wish": vars(wish), "tuning": vars(tuning)}
+    facts["mark"] = contents.mark
     if calibration is not None:
         facts["calibration"] = vars(calibration)
     clips = int(owners[-1]) + 1 if len(owners) else 0
@@ -137,9 +160,17 @@ def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
     aside.replace(folder / INDEX_FILE)
     _to_disk(folder)
     catalogue.changes.forget(int(before.get("seq", 0)))
-    _tidy(folder, {name, before.get("generation"), before.get("vectors")})
+    _only(folder, {name, before.get("generation"), before.get("vectors")})
+    sweep(folder, catalogue)
+
+
+def sweep(folder: Path, catalogue: Catalogue) -> None:
+    """Takes away what was cut short, generations and uploads. The catalogue is open to be written."""
+    for left in folder.glob("making-*"):
+        if not _is_running(number_of_process(left.name)):
+            shutil.rmtree(left, ignore_errors=True)
     known = {upload.stored for upload in catalogue.changes.uploads().values()}
-    for file in (folder / STORED).glob("*/*"):  # of an upload that was cut short
+    for file in (folder / STORED).glob("*/*"):
         if file.relative_to(folder).as_posix() not in known:
             file.unlink(missing_ok=True)
 
@@ -229,16 +260,13 @@ def _calibrate(exact: Rows, owners: NDArray[np.int64]) -> Calibration | None:
     return of_sounds(exact[sample].astype(np.float32), owners[sample])
 
 
-def _tidy(folder: Path, keep: set[str | None]) -> None:
+def _only(folder: Path, keep: set[str | None]) -> None:
     for old in folder.glob("generation-*"):
         if old.name not in keep:
             shutil.rmtree(old, ignore_errors=True)
     for file in folder.glob("vectors-*.faiss"):
         if file.name not in keep:
             file.unlink(missing_ok=True)
-    for left in folder.glob("making-*"):
-        if not _is_running(number_of_process(left.name)):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def number_of_process(name: str) -> int:

@@ -9,7 +9,9 @@ import torch
 from scipy.io import wavfile
 
 from m2d_clap.index import Index, Progress, Report, build_index
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.kinds import Wish
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Clap, ClapConfig, read_audio
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig
@@ -92,6 +94,44 @@ def test_only_what_is_new_or_changed_is_embedded_again(
     assert report.identical == 1
     query = clap.embed_audio([read_audio(library / "twin.wav", 16000)])[0].numpy()
     assert Index.open(out).search(query, k=1)[0].clip.paths == ("moved.wav", "twin.wav")
+
+
+def test_a_new_generation_is_made_only_where_something_changed(
+    library: Path, tmp_path: Path, clap: Clap
+) -> None:
+    out = tmp_path / "x"
+
+    def generation(**more: object) -> int:
+        report = build(library, out, clap, **more)
+        index = Index.open(out)
+        assert (report.clips, report.windows) == (len(index), index.windows)
+        return index.generation
+
+    assert [generation(), generation()] == [1, 1]
+    (library / "1" / "1.json").write_text('{"title": "said beside"}')
+    assert [generation(), generation()] == [2, 2]
+    (library / "0" / "0.wav").rename(library / "moved.wav")
+    assert [generation(), generation()] == [3, 3]
+    assert [generation(wish=Wish("hnsw")), generation(wish=Wish("hnsw")), generation()] == [4] * 3
+    assert generation(wish=Wish("flat")) == 5
+    (out / "generation-5" / "times.npy").unlink()
+    assert [generation(), generation()] == [6, 6]
+    clip = next(iter(Index.open(out).clips)).id
+    with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
+        assert catalogue.changes.delete(clip)
+    assert [generation(), generation()] == [7, 7]
+    write(library / "new.wav", 1.0, 50)
+
+    def stop(progress: Progress) -> None:
+        if progress.seconds:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # embedded and on disk, and in no generation
+        build(library, out, clap, progress=stop)
+    assert Index.open(out).generation == 7
+    assert build(library, out, clap).embedded == 0
+    assert Index.open(out).generation == 8
+    assert "new.wav" in [clip.path for clip in Index.open(out).clips]
 
 
 def test_files_that_are_no_sound_are_reported_and_do_not_stop_it(

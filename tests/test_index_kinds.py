@@ -148,7 +148,7 @@ class Made:
     def __init__(self, rows: int, dim: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self._around = rng.normal(size=(rows // 10, dim))
-        self.rows, self.seq = rows, 0
+        self.rows, self.seq, self.mark = rows, 0, None
         self.vectors = self.points(rows, rng)
         self.questions = self.points(100, rng)
 

@@ -39,11 +39,12 @@ Ask = Callable[[Vectors], list[int]]
 
 
 class Points:
-    """rows, seq, clips, windows: what a generation is made of."""
+    """rows, seq, mark, clips, windows: what a generation is made of."""
 
     def __init__(self, count: int, dim: int, seed: int, kind: Any = "auto") -> None:
         random = np.random.default_rng(seed)
-        self.rows, self.seq, self.dim, self.kind, self._seed = count, 0, dim, kind, seed
+        self.rows, self.dim, self.kind, self._seed = count, dim, kind, seed
+        self.seq, self.mark = 0, None
         self._centres = random.normal(size=(CENTRES, RANK)).astype(np.float32)
         self._lift = random.normal(size=(RANK, dim)).astype(np.float32)
         self._held: tuple[int, Vectors] = (-1, np.zeros((0, dim), np.float32))
