@@ -3,11 +3,11 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from m2d_clap.model import Checkpoint, Clap, Waveform, fastest_precision
 from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.engines import Engine, engine
 from m2d_clap.model.errors import CheckpointError
-from m2d_clap.service import logs
+from m2d_clap.service import frames, logs
 from m2d_clap.service.device import device
 from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
@@ -73,7 +73,7 @@ class Encoded:
     seconds: dict[str, float]
 
 
-def serve(connection: Connection, plan: Plan) -> None:
+def serve(connection: socket.socket, plan: Plan) -> None:
     """The process's main: Ready or Failed, then for each (kind, items) Encoded or Failed.
 
     Ends when the other side closes; Ctrl-C and SIGTERM, which may reach every process of the
@@ -89,14 +89,14 @@ def serve(connection: Connection, plan: Plan) -> None:
         clap, captioner = _load(plan)
     except Exception as error:  # noqa: BLE001  (whatever it is, the server must hear of it)
         _LOG.exception("the encoders could not be loaded")
-        connection.send(Failed(str(error) or type(error).__name__))
+        frames.put(connection, Failed(str(error) or type(error).__name__))
         return
-    connection.send(Ready(clap.device.type, clap.precision))
+    frames.put(connection, Ready(clap.device.type, clap.precision))
     lanes = Lanes(torch.get_num_threads()) if clap.device.type == "cpu" else None
     heap = Heap()
     while True:
         try:
-            kind, items = connection.recv()
+            kind, items = frames.get(connection)
         except (EOFError, OSError):
             return
         stages = Stages()
@@ -116,7 +116,7 @@ def serve(connection: Connection, plan: Plan) -> None:
             _LOG.exception("encoding %d %s failed", len(items), kind)
             answer = Failed(f"{type(error).__name__}: {error}")
         try:
-            connection.send(answer)
+            frames.put(connection, answer)
         except OSError:  # the server is gone
             return
         del items, answer

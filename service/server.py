@@ -4,7 +4,6 @@ import contextlib
 import errno
 import ipaddress
 import socket
-import sys
 
 import uvicorn
 
@@ -12,8 +11,6 @@ from m2d_clap.service import logs
 from m2d_clap.service.app import create_app
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ServiceError
-
-_SWITCH = 0.001  # seconds; Python's own is 0.005
 
 
 class PortError(ServiceError):
@@ -66,8 +63,6 @@ def server(engine: Engine) -> uvicorn.Server:
 
 def run(engine: Engine, listening: socket.socket) -> None:
     """Serves until Ctrl-C or SIGTERM."""
-    # The threads that talk to the encoders shall not wait long for one that answers many requests.
-    sys.setswitchinterval(_SWITCH)
     with contextlib.suppress(KeyboardInterrupt):
         server(engine).run(sockets=[listening])
 

@@ -1,14 +1,15 @@
 """The server's side of the encoding process: starts it, asks it, notices its death, restarts it."""
 
 import asyncio
+import contextlib
 import multiprocessing
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from m2d_clap.service import encoders, logs
+from m2d_clap.service import encoders, frames, logs
 from m2d_clap.service.encoders import Encoded, Failed, Kind, Plan, Ready
 from m2d_clap.service.errors import EncodingError, WorkerDownError
 
@@ -33,9 +34,8 @@ class Worker:
         self._measured = measured
         self._asking = asyncio.Lock()
         self._process: SpawnProcess | None = None
-        self._connection: Connection | None = None
-        # Blocking reads of the pipe and the wait for the process's end each need a thread.
-        self._threads = ThreadPoolExecutor(3, "worker")
+        self._connection: socket.socket | None = None
+        self._threads = ThreadPoolExecutor(2, "worker")  # which wait for a process's end
         self.ready = asyncio.Event()
         self.reason = "the encoders are loading"
         self.device = self.precision = ""
@@ -71,25 +71,35 @@ class Worker:
         async with self._asking:
             if not self.ready.is_set() or self._connection is None:
                 raise WorkerDownError(self.reason)
-            process, connection = self._process, self._connection
-            asked = asyncio.ensure_future(self._in_thread(_ask, connection, (kind, items)))
-            await asyncio.wait([asked], timeout=self._patience)
-            if not asked.done():
-                _kill(process)  # which ends the thread's reading or writing, too
-            answer = await asked
+            process = self._process
+            answer = await self._ask(self._connection, (kind, items))
+            if not isinstance(answer, Encoded | Failed):
+                _kill(process)
+                if self._process is process:  # not to be seen as ready until its end is noticed
+                    self.ready.clear()
+                raise WorkerDownError("the encoding process died")
         if isinstance(answer, Failed):
             raise EncodingError(answer.reason)
-        if not isinstance(answer, Encoded):
-            _kill(process)
-            if self._process is process:  # not to be seen as ready until its end is noticed
-                self.ready.clear()
-            raise WorkerDownError("the encoding process died")
         self._measured(answer.seconds)
         return answer
 
+    async def _ask(self, connection: socket.socket, job: Any) -> Any:
+        """The answer; None where the process died, or lets wait too long."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await frames.send(connection, job)
+                return await frames.receive(connection)
+        except (EOFError, OSError, TimeoutError):
+            return None
+        except asyncio.CancelledError:  # half a value was said or heard: nothing can follow it
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            raise
+
     async def _one_life(self) -> bool:
         """Starts a process and waits for its end; whether it ever became ready."""
-        ours, theirs = multiprocessing.Pipe()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         process = multiprocessing.get_context("spawn").Process(
             target=encoders.serve, args=(theirs, self._plan), name="m2d-clap-encoders", daemon=True
         )
@@ -97,7 +107,10 @@ class Worker:
         await self._in_thread(process.start)
         theirs.close()
         was_ready = False
-        greeting = await self._in_thread(_receive, ours)
+        try:
+            greeting = await frames.receive(ours)
+        except (EOFError, OSError):
+            greeting = None
         self.unloadable = isinstance(greeting, Failed)
         if isinstance(greeting, Ready):
             self.device, self.precision = greeting.device, greeting.precision
@@ -113,28 +126,12 @@ class Worker:
                 f"the encoding process ended ({_cause(process.exitcode)}); it is restarted"
             )
         _LOG.error("worker_ended", reason=self.reason)
-        async with self._asking:  # a thread that still writes to it must not find it closed
+        async with self._asking:  # who still writes to it must not find it closed
             ours.close()
         return was_ready
 
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
-
-
-def _ask(connection: Connection, job: Any) -> Any:
-    """The answer; None when the process died."""
-    try:
-        connection.send(job)
-    except (OSError, ValueError):
-        return None
-    return _receive(connection)
-
-
-def _receive(connection: Connection) -> Any:
-    try:
-        return connection.recv()
-    except (EOFError, OSError):
-        return None
 
 
 def _kill(process: SpawnProcess | None) -> None:
