@@ -13,6 +13,7 @@ went into it, and where a library holds nothing that fits any sentence, its clos
 close all the same. It never changes the order of one query's hits.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class Calibration:
 
 def squash(log_odds: float) -> float:
     """The logistic function, 0 … 1."""
-    return float(1.0 / (1.0 + np.exp(-np.clip(log_odds, -500.0, 500.0))))
+    return 1.0 / (1.0 + math.exp(-min(max(log_odds, -500.0), 500.0)))
 
 
 def of_sounds(vectors: NDArray[np.float32], clips: NDArray[np.int64]) -> Calibration | None:

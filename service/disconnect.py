@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_SOON = 0.02  # seconds: what is answered sooner is not worth a task that watches
+_SOON = 0.1  # seconds: what is answered sooner is not worth a task that watches
 
 
 class Disconnect:

@@ -9,13 +9,13 @@ For a question of one part the relevance is that of its score. Where texts and s
 order by relevance may differ from the order by score, which the hits are in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from m2d_clap.index.calibration import Calibration
+from m2d_clap.index.calibration import Calibration, squash
 from m2d_clap.service.encoders import Vectors
 from m2d_clap.service.errors import NoDirectionError
 
@@ -46,6 +46,8 @@ def direction(parts: Sequence[Part]) -> Vectors:
     """(dim,) of unit length. Raises NoDirectionError where the parts cancel out, or there are none."""
     if not parts:
         raise NoDirectionError("nothing is asked for: give a text, a clip or a file")
+    if len(parts) == 1 and parts[0].weight > 0:
+        return parts[0].vector
     largest = max(abs(part.weight) for part in parts)
     if largest == 0:
         raise NoDirectionError("every weight is 0: give one part another weight")
@@ -57,16 +59,20 @@ def direction(parts: Sequence[Part]) -> Vectors:
     return unit
 
 
-def relevances(parts: Sequence[Part], windows: Vectors, scale: Scale) -> list[float | None]:
-    """Of each hit, given its best window's unit vector: windows (hits, dim)."""
+def relevances(
+    parts: Sequence[Part], scores: Sequence[float], windows: Callable[[], Vectors], scale: Scale
+) -> list[float | None]:
+    """Of each hit, given its score and, where that is not enough, its best window's unit vector:
+    windows() (hits, dim)."""
     weighted = [(part, scale.of(part.kind)) for part in parts if part.weight]
-    odds = np.zeros(len(windows))
+    odds = [0.0] * len(scores)
     for part, calibration in weighted:
         if calibration is None:
-            return [None] * len(windows)
-        cosines = windows.astype(np.float64) @ part.vector.astype(np.float64)
-        odds += part.weight * (calibration.slope * cosines + calibration.offset)
-    odds /= sum(abs(part.weight) for part, _ in weighted)
-    # As `squash` has it, but all at once: numpy takes as long for one.
-    squashed: list[float | None] = (1.0 / (1.0 + np.exp(-np.clip(odds, -500.0, 500.0)))).tolist()
-    return squashed
+            return [None] * len(scores)
+        cosines = scores
+        if len(parts) > 1 or part.weight < 0:
+            cosines = (windows().astype(np.float64) @ part.vector.astype(np.float64)).tolist()
+        told = map(calibration.log_odds, cosines)
+        odds = [before + part.weight * one for before, one in zip(odds, told, strict=True)]
+    whole = sum(abs(part.weight) for part, _ in weighted)
+    return [squash(one / whole) for one in odds]

@@ -137,7 +137,8 @@ def _readable(
     total: int,
 ) -> Found:
     """Hits with their relevance; those below `least` are left out of the page."""
-    known = relevances(parts, index.moments(hits), scale) if hits else []
+    scores = [hit.score for hit in hits]
+    known = relevances(parts, scores, lambda: index.moments(hits), scale) if hits else []
     kept = [
         (hit, relevance)
         for hit, relevance in zip(hits, known, strict=True)

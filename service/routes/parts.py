@@ -1,6 +1,7 @@
 """What several routes are made of."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -98,13 +99,20 @@ def caching(tag: str) -> Mapping[str, str]:
 
 
 def _facts(found: index.Clip) -> dict[str, Any]:
-    place = f"/v1/clips/{quote(found.id)}"
     return {
         "id": found.id,
         "path": found.path,
         "paths": list(found.paths),
         "seconds": found.seconds,
         "metadata": dict(found.metadata),
+        **_addresses(found.id),
+    }
+
+
+@lru_cache(maxsize=4096)
+def _addresses(clip_id: str) -> dict[str, str]:
+    place = f"/v1/clips/{quote(clip_id)}"
+    return {
         "audio": f"{place}/audio",
         "spectrogram": f"{place}/spectrogram.png",
         "waveform": f"{place}/waveform.json",
