@@ -104,11 +104,19 @@ class Worker:
             target=encoders.serve, args=(theirs, self._plan), name="m2d-clap-encoders", daemon=True
         )
         self._process, self._connection = process, ours
-        await self._in_thread(process.start)
-        theirs.close()
+        try:
+            with theirs:
+                await self._in_thread(process.start)
+            return await self._lived(process, ours)
+        finally:
+            _kill(process)
+            async with self._asking:  # who is still told something must not find it closed
+                ours.close()
+
+    async def _lived(self, process: SpawnProcess, connection: socket.socket) -> bool:
         was_ready = False
         try:
-            greeting = await frames.receive(ours)
+            greeting = await frames.receive(connection)
         except (EOFError, OSError):
             greeting = None
         self.unloadable = isinstance(greeting, Failed)
@@ -126,8 +134,6 @@ class Worker:
                 f"the encoding process ended ({_cause(process.exitcode)}); it is restarted"
             )
         _LOG.error("worker_ended", reason=self.reason)
-        async with self._asking:  # who still writes to it must not find it closed
-            ours.close()
         return was_ready
 
     async def _in_thread(self, function: Any, *args: Any) -> Any:
