@@ -7,11 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from m2d_clap.index.build import Progress, Report, build_index
+    from m2d_clap.index.build import build_index
     from m2d_clap.index.clips import Clip
     from m2d_clap.index.filters import Filter, FilterError
     from m2d_clap.index.hits import Hit, Place
     from m2d_clap.index.interface import SearchIndex
+    from m2d_clap.index.progress import Progress, Report
     from m2d_clap.index.store import Index
 
 __all__ = [
@@ -28,7 +29,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Progress", "Report", "build_index"), "build"),
+    "build_index": "build",
+    **dict.fromkeys(("Progress", "Report"), "progress"),
     **dict.fromkeys(("Filter", "FilterError"), "filters"),
     **dict.fromkeys(("Hit", "Place"), "hits"),
     "Index": "store",

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m2d_clap.index import live
-from m2d_clap.index.build import Progress, Report, build_index
+from m2d_clap.index.build import build_index
 from m2d_clap.index.captions import Captioning
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.pipeline import BATCH_SECONDS, Remote
+from m2d_clap.index.progress import Progress, Report
 from m2d_clap.index.swap import put_in_place
 from m2d_clap.model import Clap
 

@@ -17,54 +17,11 @@ from m2d_clap.index.interface import Engine
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.pipeline import BATCH_SECONDS, THREADS, Remote, Work, embedded
+from m2d_clap.index.progress import Progress, Report
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
 from m2d_clap.index.sidecars import read_sidecars
 from m2d_clap.index.walk import UNREADABLE, printable, walk
 from m2d_clap.model import Clap
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What is on disk: files done of all, seconds of sound embedded by this run, and the share
-    (0 … 1, by bytes) of what this run had to read."""
-
-    done: int
-    files: int
-    seconds: float
-    share: float = 0.0
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run did.
-
-    Files whose path, in the index before and now: new, only now; changed, both, with another
-    content; moved, only now, with the content of one that is gone; gone, only before, and not
-    moved; unchanged, neither read nor changed. identical: files that hold what another one holds.
-    skipped: (path, reason) of files that are no sound; hidden: how many files and folders were
-    not looked at for the dot before their name; embedded: sounds; seconds of sound embedded;
-    captioned: sounds, by this run.
-    busy: the share (0 … 1) of the time in which each part of the pipeline worked; slowest: the
-    busiest, which all others waited for; None where nothing was read. elapsed: seconds.
-    """
-
-    clips: int
-    windows: int
-    embedded: int
-    unchanged: int
-    gone: int
-    skipped: tuple[tuple[str, str], ...]
-    hidden: int = 0
-    seconds: float = 0.0
-    new: int = 0
-    changed: int = 0
-    moved: int = 0
-    identical: int = 0
-    described: int = 0
-    busy: Mapping[str, float] = field(default_factory=dict)
-    slowest: str | None = None
-    elapsed: float = 0.0
-    captioned: int = 0
 
 
 def build_index(

@@ -8,14 +8,18 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from m2d_clap.index.mark import changing
-from m2d_clap.model import Clap, Waveform
+from m2d_clap.model import Waveform
 from m2d_clap.model.audio import decode
-from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.errors import AudioError
+
+if TYPE_CHECKING:
+    from m2d_clap.model import Clap
+    from m2d_clap.model.captioning import Captioner
 
 MOST_SECONDS = 600.0
 """Of a sound; what comes behind is not captioned."""
@@ -28,7 +32,7 @@ class Captioning:
     """Who captions. fingerprint: of the captioner's part; progress: told how many sounds are done,
     and of how many."""
 
-    captioner: Captioner
+    captioner: "Captioner"
     fingerprint: str
     progress: Callable[[int, int], None] = lambda done, of: None
 
@@ -80,7 +84,7 @@ class Captions:
         return self._db.execute(found).fetchone() is not None
 
 
-def caption_clips(captions: Captions, library: Path, clap: Clap, captioning: Captioning) -> int:
+def caption_clips(captions: Captions, library: Path, clap: "Clap", captioning: Captioning) -> int:
     """Captions the clips that have no caption of this captioner; returns how many.
 
     Each is on disk when the next begins, so that a killed run goes on. Sounds are read once more:

@@ -16,7 +16,7 @@ from m2d_clap.index.generation import write_generation
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.reading import ID_LENGTH
 from m2d_clap.index.store import Index
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.description import describe
 from m2d_clap.model.errors import CheckpointError
 
 _EQUAL = 2e-2  # a kind of index that keeps 8 bits a number is this exact

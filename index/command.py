@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from m2d_clap.index import build, library_command
+from m2d_clap.index import build, progress
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.captions import Captioning
 from m2d_clap.index.check import Checked, check_index
@@ -28,12 +28,6 @@ from m2d_clap.index.store import Index
 from m2d_clap.model import Checkpoint, Precision, bundled
 
 SHOWN_LEFT_OUT = 20
-
-
-def register(app: typer.Typer) -> None:
-    """Adds this package's commands to the `m2d-clap` script."""
-    app.command()(index)
-    app.add_typer(library_command.commands, name="library")
 
 
 def index(
@@ -111,7 +105,7 @@ def _index(
     anew: bool,
     captions: bool,
     ray: str | None,
-) -> build.Report:
+) -> progress.Report:
     remote = None if ray is None else RayCluster(ray, checkpoint, precision)
     model = Checkpoint.load(checkpoint)
     captioning = None
@@ -127,7 +121,7 @@ def _index(
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None, rate=0.0, files="")
 
-        def show(state: build.Progress) -> None:
+        def show(state: progress.Progress) -> None:
             rate = state.seconds / max(bar.tasks[0].elapsed or 0.0, 0.1)
             files = f"{state.done}/{state.files} files"
             bar.update(task, completed=state.share, total=1.0, rate=rate, files=files)
@@ -207,7 +201,7 @@ def _print_kinds(found: Sequence[Measured], as_json: bool) -> None:
     Console().print(table)
 
 
-def _print(report: build.Report, library: Path, out: str) -> None:
+def _print(report: progress.Report, library: Path, out: str) -> None:
     if report.skipped:
         table = Table("left out", "because")
         for path, reason in report.skipped[:SHOWN_LEFT_OUT]:

@@ -13,7 +13,7 @@ from m2d_clap.index import transfer
 from m2d_clap.index.difference import difference
 from m2d_clap.index.duplicates import AT_LEAST, Group, duplicates
 from m2d_clap.index.store import Index
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.description import describe
 
 SHOWN = 20
 

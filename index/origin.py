@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.description import describe
 from m2d_clap.model.errors import CheckpointError
 
 

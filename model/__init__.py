@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from m2d_clap.model.audio import AudioLimits, Waveform, decode, read_audio
     from m2d_clap.model.audio_encoder import AudioEncoder, TokenGrid
-    from m2d_clap.model.checkpoint import Checkpoint, bundled
+    from m2d_clap.model.checkpoint import Checkpoint
     from m2d_clap.model.clap import Clap, Precision, fastest_precision, similarity
     from m2d_clap.model.config import ClapConfig
+    from m2d_clap.model.description import bundled
     from m2d_clap.model.errors import ClapError
     from m2d_clap.model.text_encoder import TextEncoder
 
@@ -36,9 +37,10 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("AudioLimits", "Waveform", "decode", "read_audio"), "audio"),
     **dict.fromkeys(("AudioEncoder", "TokenGrid"), "audio_encoder"),
-    **dict.fromkeys(("Checkpoint", "bundled"), "checkpoint"),
+    "Checkpoint": "checkpoint",
     **dict.fromkeys(("Clap", "Precision", "fastest_precision", "similarity"), "clap"),
     "ClapConfig": "config",
+    "bundled": "description",
     "ClapError": "errors",
     "TextEncoder": "text_encoder",
 }

@@ -7,9 +7,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from m2d_clap.model.audio import read_audio
-from m2d_clap.model.captioning import Captioned
-from m2d_clap.model.checkpoint import Checkpoint, bundled
-from m2d_clap.model.decoding import USUAL, Decoding, DecodingKind
+from m2d_clap.model.captions import USUAL, Captioned, Decoding, DecodingKind
+from m2d_clap.model.checkpoint import Checkpoint
+from m2d_clap.model.description import bundled
 from m2d_clap.model.errors import AudioError
 
 

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from m2d_clap.model.captioner import CaptionerConfig
 from m2d_clap.model.captioning import Captioner
+from m2d_clap.model.description import CAPTIONER_FILE, CAPTIONER_VERSION, read_captioner
 from m2d_clap.model.errors import CheckpointError
 
-CAPTIONER_FILE, CAPTIONER_WEIGHTS = "captioner.json", "captioner.safetensors"
-FORMAT_VERSION = 1
+CAPTIONER_WEIGHTS = "captioner.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class CaptionerPart:
     def write(self, folder: Path) -> None:
         """Adds its files to a checkpoint's folder that is being written."""
         description = {
-            "format_version": FORMAT_VERSION,
+            "format_version": CAPTIONER_VERSION,
             "fingerprint": self.fingerprint,
             "hears": self.hears,
             "captioner": dataclasses.asdict(self.config),
@@ -88,7 +88,7 @@ class CaptionerPart:
     @classmethod
     def read(cls, folder: Path) -> "CaptionerPart | None":
         """None where the folder has none. Raises CheckpointError saying what is wrong."""
-        description = _described(folder)
+        description = read_captioner(folder)
         if description is None:
             return None
         file = folder / CAPTIONER_WEIGHTS
@@ -111,12 +111,6 @@ class CaptionerPart:
         return part
 
 
-def claimed_fingerprint(folder: Path) -> str | None:
-    """What captioner.json says of itself; None where there is none. Raises CheckpointError."""
-    description = _described(folder)
-    return None if description is None else str(description["fingerprint"])
-
-
 def vocabulary_text(vocabulary: Mapping[str, Any]) -> str:
     """A vocabulary as the one text that its fingerprint is made of."""
     return json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":"))
@@ -128,23 +122,3 @@ def digest_of_weights(digest: Any, weights: Mapping[str, Tensor]) -> None:
         tensor = weights[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-
-
-def _described(folder: Path) -> dict[str, Any] | None:
-    file = folder / CAPTIONER_FILE
-    if not file.is_file():
-        return None
-    try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-        version = description["format_version"]
-        if version != FORMAT_VERSION:
-            raise CheckpointError(
-                f"the captioner in {folder} has format version {version}, this release reads "
-                f"{FORMAT_VERSION}: upgrade m2d-clap"
-            )
-        wanted = {"format_version", "fingerprint", "hears", "captioner", "vocabulary"}
-        if description.keys() != wanted:
-            raise KeyError(", ".join(sorted(wanted ^ description.keys())))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
-    return dict(description)

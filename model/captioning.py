@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from m2d_clap.model.audio import Waveform
 from m2d_clap.model.captioner import SPECIAL, CaptionDecoder, CaptionerConfig
+from m2d_clap.model.captions import USUAL, Caption, Captioned, Decoding, Moment
 from m2d_clap.model.clap import Clap
-from m2d_clap.model.decoding import USUAL, Decoding, Sentence, sentences
+from m2d_clap.model.decoding import Sentence, sentences
 from m2d_clap.model.errors import CheckpointError, TextEncoderError
 from m2d_clap.model.tokenizer import Tokenizer
 
@@ -18,33 +18,6 @@ STRETCH_SECONDS = 10.0
 """A longer sound is captioned stretch by stretch."""
 TOGETHER = 16
 """Stretches encoded and captioned together."""
-
-
-@dataclass(frozen=True)
-class Caption:
-    """confidence: the geometric mean of its words' probabilities, 0 … 1."""
-
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A stretch of a sound, in seconds, and its caption."""
-
-    start: float
-    end: float
-    caption: Caption
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """best: of the whole sound; of a long one, what most of it is called. alternatives: other
-    captions, better ones first. timeline: without gaps, neighbours differ."""
-
-    best: Caption
-    alternatives: tuple[Caption, ...]
-    timeline: tuple[Moment, ...]
 
 
 class Captioner(nn.Module):

@@ -13,30 +13,24 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from m2d_clap.model.caption_file import CaptionerPart, claimed_fingerprint, digest_of_weights
+from m2d_clap.model.caption_file import CaptionerPart, digest_of_weights
 from m2d_clap.model.captioning import Captioner
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, config_from_dict, config_to_dict
+from m2d_clap.model.description import CONFIG_FILE, FORMAT_VERSION, read_config
 from m2d_clap.model.errors import CheckpointError, NoCaptionerError, TextEncoderError
 from m2d_clap.model.tokenizer import TOKENIZER_FILE, Tokenizer
 
-FORMAT_VERSION = 2
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    1: lambda old: old | {"format_version": 2},  # 2 knows text encoders with their own tokenizer
-}
-"""From version n: the function that turns its config.json into version n + 1's."""
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
 
 
 @dataclass(frozen=True)
@@ -187,7 +181,7 @@ class Checkpoint:
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":
         """Reads and checks a checkpoint folder. Raises CheckpointError saying what is wrong."""
-        description = _read_config(folder)
+        description = read_config(folder)
         config = config_from_dict(description["model"])
         try:
             weights = load_file(folder / WEIGHTS_FILE)
@@ -212,60 +206,6 @@ def _read_tokenizer(folder: Path, config: ClapConfig) -> str | None:
         return file.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"cannot read {file}: {error}") from error
-
-
-def is_checkpoint(place: Path) -> bool:
-    """Whether a checkpoint lies there, whole or not."""
-    return (place / CONFIG_FILE).is_file()
-
-
-def bundled() -> Path:
-    """The folder of `m2d-clap-mini`, the checkpoint that comes with the package."""
-    return Path(__file__).parent / "mini"
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a checkpoint folder says of itself. captioner: its fingerprint, None without one."""
-
-    config: ClapConfig
-    fingerprint: str
-    captioner: str | None = None
-
-
-def describe(folder: Path) -> Description:
-    """Settings and claimed fingerprint, without reading the weights. Raises CheckpointError."""
-    description = _read_config(folder)
-    return Description(
-        config_from_dict(description["model"]),
-        str(description["fingerprint"]),
-        claimed_fingerprint(folder),
-    )
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    file = folder / CONFIG_FILE
-    if not file.is_file():
-        raise CheckpointError(
-            f"{folder} is no checkpoint (no {CONFIG_FILE}); "
-            "a published .pth file becomes one with: m2d-clap import FILE.pth OUT"
-        )
-    try:
-        description = json.loads(file.read_text())
-        version = description["format_version"]
-        while version in MIGRATIONS:
-            description = MIGRATIONS[version](description)
-            version = description["format_version"]
-        if version != FORMAT_VERSION:
-            raise CheckpointError(
-                f"{folder} has format version {version}, this release reads up to "
-                f"{FORMAT_VERSION}: upgrade m2d-clap"
-            )
-        if not {"fingerprint", "model"} <= description.keys():
-            raise KeyError("fingerprint or model")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file} is damaged: {error}") from error
-    return dict(description)
 
 
 def _some(names: set[str]) -> str:

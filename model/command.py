@@ -1,4 +1,4 @@
-"""Commands about models: `import`, `info`, `embed`, `caption`."""
+"""Commands about models: `import`, `info`, `embed`."""
 
 import dataclasses
 import json
@@ -10,23 +10,15 @@ import torch
 import typer
 
 from m2d_clap.model.audio import read_audio
-from m2d_clap.model.caption_command import caption
-from m2d_clap.model.checkpoint import Checkpoint, bundled
+from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Precision
 from m2d_clap.model.config import config_to_dict
+from m2d_clap.model.description import bundled
 from m2d_clap.model.errors import AudioError
 from m2d_clap.model.text_encoder import SPECS
 from m2d_clap.model.upstream import Hints, import_published
 
 PUBLISHED = [kind for kind, spec in SPECS.items() if spec.hub_id is not None]
-
-
-def register(app: typer.Typer) -> None:
-    """Adds this package's commands to the `m2d-clap` script."""
-    app.command("import")(import_)
-    app.command()(info)
-    app.command()(embed)
-    app.command()(caption)
 
 
 def import_(

@@ -12,6 +12,10 @@ TextKind = Literal["none", "bert-base", "gte-base", "minilm", "nv-embed-v2", "wo
 TextProjectionKind = Literal["none", "linear", "mlp"]
 
 
+Engine = Literal["torch", "compile", "openvino"]
+"""What runs the audio encoder's blocks."""
+
+
 @dataclass(frozen=True)
 class FrontEndConfig:
     """Log-mel spectrogram settings. Times are in samples, frequencies in Hz.

@@ -4,61 +4,12 @@ A clip's sentences are the same alone and in any company, with kept keys and val
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from m2d_clap.model.captioner import BEGIN, END, NEVER_SAID, CaptionDecoder, Memory
-from m2d_clap.model.errors import CaptionError
-
-DecodingKind = Literal["auto", "beam", "greedy", "nucleus"]
-MOST = 16
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How sentences are chosen.
-
-    kind: auto is greedy for one sentence, which on valid scored more than beams, and beams for several.
-    n: how many at most; greedy knows one. width: beams. length_penalty: a sentence's score is its
-    log-probability / words^this. no_repeat: no run of so many WordPieces twice, 0 for any.
-    top_p, temperature, seed: of nucleus sampling (Holtzman et al., arXiv 1904.09751).
-    """
-
-    kind: DecodingKind = "auto"
-    n: int = 1
-    width: int = 4
-    length_penalty: float = 1.0
-    no_repeat: int = 3
-    top_p: float = 0.9
-    temperature: float = 1.0
-    seed: int = 0
-
-    @property
-    def beams(self) -> bool:
-        return self.kind == "beam" or (self.kind == "auto" and self.n > 1)
-
-    def validate(self) -> "Decoding":
-        """Returns itself, or raises CaptionError naming what cannot be."""
-        rules = {
-            f"the decoding is one of {', '.join(get_args(DecodingKind))}": self.kind
-            in get_args(DecodingKind),
-            f"n is 1 … {MOST}": 1 <= self.n <= MOST,
-            f"the width is 1 … {MOST}": 1 <= self.width <= MOST,
-            "beams give no more sentences than their width": not self.beams or self.n <= self.width,
-            "the length penalty is −5 … 5": -5 <= self.length_penalty <= 5,
-            "no-repeat is 0 … 10": 0 <= self.no_repeat <= 10,
-            "top-p is above 0 and at most 1": 0 < self.top_p <= 1,
-            "the temperature is 0.01 … 10": 0.01 <= self.temperature <= 10,
-        }
-        for rule, holds in rules.items():
-            if not holds:
-                raise CaptionError(f"no caption can be made so: {rule}")
-        return self
-
-
-USUAL = Decoding()
+from m2d_clap.model.captions import Decoding
 
 
 @dataclass(frozen=True)

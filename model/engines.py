@@ -5,16 +5,15 @@ Patches, positions, projector and head stay as they are: the blocks are nearly a
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from m2d_clap.model.clap import Clap
+from m2d_clap.model.config import Engine
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.vit import VisionTransformer
 
-Engine = Literal["torch", "compile", "openvino"]
 Blocks = Callable[[Tensor], Tensor]
 """What `VisionTransformer.transform` does, for any batch and number of tokens."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from m2d_clap.model.bert import Bert, BertSizes, read_bert
 from m2d_clap.model.config import TextConfig, TextKind
 from m2d_clap.model.errors import TextEncoderError
 from m2d_clap.model.text_transformer import TextTransformer
@@ -88,15 +89,20 @@ def load_text_encoder(config: TextConfig, path: Path | None = None) -> TextEncod
         )
     spec = SPECS[config.kind]
     folder = find_text_encoder(config.kind, path)
-    from transformers import AutoModel  # takes a second, and audio never needs it
+    model = read_bert(folder) or _by_transformers(folder, spec)
+    tokenizer = None if spec.pooling == "own" else Tokenizer.of_folder(folder, config.max_tokens)
+    return TextEncoder(model.eval(), spec.pooling, tokenizer)
+
+
+def _by_transformers(folder: Path, spec: TextSpec) -> nn.Module:
+    from transformers import AutoModel  # takes four seconds
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = AutoModel.from_pretrained(
+    model: nn.Module = AutoModel.from_pretrained(
         folder, dtype=torch.float32, trust_remote_code=spec.pooling == "own"
     )
-    tokenizer = None if spec.pooling == "own" else Tokenizer.of_folder(folder, config.max_tokens)
-    return TextEncoder(model.eval(), spec.pooling, tokenizer)
+    return model
 
 
 def included_text_encoder(config: TextConfig) -> TextEncoder:
@@ -104,10 +110,8 @@ def included_text_encoder(config: TextConfig) -> TextEncoder:
     if config.own:
         own = TextTransformer(config.architecture)
         return TextEncoder(own.eval(), SPECS[config.kind].pooling)
-    from transformers import BertConfig, BertModel
-
-    model = BertModel(BertConfig(**config.architecture), add_pooling_layer=False)
-    return TextEncoder(model.eval(), SPECS[config.kind].pooling)
+    bert = Bert(BertSizes.of(config.architecture))
+    return TextEncoder(bert.eval(), SPECS[config.kind].pooling)
 
 
 def find_tokenizer(config: TextConfig, path: Path | None = None) -> Tokenizer:

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from m2d_clap.service.encoders import Encoded, Vectors
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
+from m2d_clap.service.jobs import Encoded, Vectors
 
 Encode = Callable[[Sequence[Any]], Awaitable[Encoded]]
 

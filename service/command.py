@@ -1,4 +1,4 @@
-"""Commands that serve, tag and search: `serve`, `tag`, `demo`, `search`."""
+"""Commands that serve and tag: `serve`, `tag`, `demo`."""
 
 import json
 from pathlib import Path
@@ -8,25 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from m2d_clap.model import Checkpoint, bundled, read_audio
+from m2d_clap.model import bundled, read_audio
 from m2d_clap.model.errors import AudioError, ClapError
-from m2d_clap.service import first_index, key_command
+from m2d_clap.service import first_index
 from m2d_clap.service.device import device as where
-from m2d_clap.service.encoders import encode_sounds, encode_texts
 from m2d_clap.service.engine import Engine
-from m2d_clap.service.search_command import search
 from m2d_clap.service.server import bind, is_loopback, run, url
 from m2d_clap.service.settings import load
 from m2d_clap.service.tagging import Label, rank, vocabulary
-
-
-def register(app: typer.Typer) -> None:
-    """Adds this package's commands to the `m2d-clap` script."""
-    app.command()(serve)
-    app.command()(tag)
-    app.command()(demo)
-    app.command()(search)
-    app.add_typer(key_command.app, name="keys")
 
 
 def serve(
@@ -67,7 +56,8 @@ def serve(
     if print_settings:
         typer.echo(settings.as_toml())
         return
-    where(settings.device)
+    if settings.device == "cuda":
+        where("cuda")
     due = first_index.is_due(settings)
     engine = None if due else Engine(settings)
     with bind(settings.host, settings.port) as listening:
@@ -100,6 +90,9 @@ def tag(
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Say what can be heard in a file, in your labels or the built-in ones (AudioSet's and more)."""
+    from m2d_clap.model import Checkpoint
+    from m2d_clap.service.encoders import encode_sounds, encode_texts
+
     labels = _labels(label or [], labels_file) or vocabulary()
     clap = Checkpoint.load(checkpoint or bundled()).clap()
     clap.text_encoder_path = text_encoder_path

@@ -15,7 +15,7 @@ import uvicorn
 
 from m2d_clap.index.command import index
 from m2d_clap.model import bundled, sounds
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.description import describe
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ServiceError
 from m2d_clap.service.server import bind, server, url

@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-import torch
-
 from m2d_clap.service.errors import ServiceError
 
 
@@ -15,6 +13,8 @@ def device(chosen: str) -> Literal["cpu", "cuda"]:
     """auto | cpu | cuda → one that is there. Raises NoGpuError."""
     if chosen == "cpu":
         return "cpu"
+    import torch  # the server has no other need of it
+
     if torch.cuda.is_available():
         return "cuda"
     if chosen == "auto":

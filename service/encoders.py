@@ -6,71 +6,28 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Waveform, fastest_precision
 from m2d_clap.model.captioning import Captioner
-from m2d_clap.model.engines import Engine, engine
+from m2d_clap.model.engines import engine
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service import frames, logs
 from m2d_clap.service.device import device
 from m2d_clap.service.heap import Heap
 from m2d_clap.service.hearing import encode_classes, encode_spans
+from m2d_clap.service.jobs import CaptionJob, Encoded, Failed, Kind, Plan, Ready, Vectors
 from m2d_clap.service.lanes import Encode, Lanes
-from m2d_clap.service.speaking import CaptionJob, encode_captions
+from m2d_clap.service.speaking import encode_captions
 from m2d_clap.service.stages import Stages
-
-Kind = Literal["texts", "sounds", "spans", "classes", "captions"]
-Vectors = NDArray[np.float32]
 
 _LOG = logging.getLogger(__name__)
 _TOGETHER = 40  # windows of one call, which bounds the memory of a long upload
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the process loads, and where it runs. fingerprint: what the checkpoint has to be."""
-
-    checkpoint: Path
-    device: str = "auto"
-    threads: int | None = None
-    text_encoder_path: Path | None = None
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    engine: Engine = "torch"
-    fingerprint: str | None = None
-    log_level: str = "warning"
-
-
-@dataclass(frozen=True)
-class Ready:
-    """The process has loaded the model and run each encoder once. device: "cpu" or "cuda"."""
-
-    device: str
-    precision: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why it could not load, or why one job failed."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """The vectors of each item (of "captions": its Captioned), in order, and the seconds each stage
-    took."""
-
-    vectors: list[Any]
-    seconds: dict[str, float]
 
 
 def serve(connection: socket.socket, plan: Plan) -> None:

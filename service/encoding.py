@@ -2,10 +2,10 @@
 
 import asyncio
 
-from m2d_clap.model.checkpoint import Description
+from m2d_clap.model.description import Description
 from m2d_clap.service.batcher import Batcher
-from m2d_clap.service.encoders import Kind, Plan, Vectors
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
+from m2d_clap.service.jobs import Kind, Plan, Vectors
 from m2d_clap.service.known_texts import KnownTexts
 from m2d_clap.service.metrics import Metrics
 from m2d_clap.service.settings import Settings

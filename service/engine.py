@@ -10,25 +10,23 @@ from typing import Any, BinaryIO
 from m2d_clap.index import Clip, SearchIndex
 from m2d_clap.index.calibration import of_sentences, of_sounds
 from m2d_clap.model import Waveform
-from m2d_clap.model.captioning import Captioned
-from m2d_clap.model.checkpoint import Description
-from m2d_clap.model.decoding import Decoding
+from m2d_clap.model.captions import Captioned, Decoding
+from m2d_clap.model.description import Description
 from m2d_clap.model.errors import NoCaptionerError, TextEncoderError
 from m2d_clap.service import logs
-from m2d_clap.service.encoders import Vectors
 from m2d_clap.service.encoding import EMBEDDING_LABELS, Encoding
 from m2d_clap.service.errors import (
     ClipFileGoneError,
     UnknownClipError,
     WorkerDownError,
 )
+from m2d_clap.service.jobs import CaptionJob, Vectors
 from m2d_clap.service.kept import Kept
 from m2d_clap.service.metrics import Metrics, Stage
 from m2d_clap.service.places import Places
 from m2d_clap.service.questions import Scale
 from m2d_clap.service.serving import Serving
 from m2d_clap.service.settings import Settings
-from m2d_clap.service.speaking import CaptionJob
 from m2d_clap.service.tracing import Traces
 from m2d_clap.service.uploads import Decoder
 

@@ -13,19 +13,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
 
-import torch
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from m2d_clap.index import build_index
-from m2d_clap.index.build import Progress, Report
 from m2d_clap.index.engines import engine_at
-from m2d_clap.model import Checkpoint, bundled
+from m2d_clap.index.progress import Progress, Report
+from m2d_clap.model import bundled
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs, problems
 from m2d_clap.service.device import device
@@ -52,7 +49,7 @@ class _Job:
     library: Path
     out: Path | str
     checkpoint: Path
-    device: Literal["cpu", "cuda"]
+    device: str
     threads: int | None
 
 
@@ -75,7 +72,7 @@ def make(settings: Settings, listening: socket.socket) -> bool:
         settings.library,
         settings.index,
         settings.checkpoint or bundled(),
-        device(settings.device),
+        settings.device,
         settings.threads,
     )
     first = _FirstIndex(job)
@@ -167,11 +164,16 @@ class _FirstIndex:
 def _index(connection: Connection, job: _Job) -> None:
     """The process's main: Progress again and again, at last a Report or _Failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the server decides
+    import torch
+
+    from m2d_clap.index import build_index
+    from m2d_clap.model import Checkpoint
+
     if job.threads:
         torch.set_num_threads(job.threads)
     try:
         model = Checkpoint.load(job.checkpoint)
-        clap = model.clap(job.device)
+        clap = model.clap(device(job.device))
         engine = engine_at(job.out)
         report = build_index(
             job.library, engine.folder, job.checkpoint, model.fingerprint, clap,

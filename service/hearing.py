@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from m2d_clap.model import Clap, Waveform
+from m2d_clap.service.spans import spans
 from m2d_clap.service.stages import Stages
 
-SPAN_SECONDS = 2.0
 _TOGETHER = 64  # spans of one call, which bounds the memory of a long upload
 
 
@@ -42,13 +42,6 @@ def encode_classes(
         with stages.measured("encode_audio"):
             found.append(np.concatenate([_probabilities(clap, group) for group in groups]))
     return found
-
-
-def spans(seconds: float) -> list[tuple[float, float]]:
-    """(start, end) of consecutive stretches of a sound; a short rest belongs to the last one."""
-    count = max(1, int(seconds / SPAN_SECONDS + 0.5))
-    starts = [number * SPAN_SECONDS for number in range(count)]
-    return list(zip(starts, [*starts[1:], seconds], strict=True))
 
 
 def _piece(sound: Waveform, start: float, end: float) -> Waveform:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
-from m2d_clap.service.encoders import Vectors
+from m2d_clap.service.jobs import Vectors
 
 _MOST = 4096
 

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from m2d_clap.index.calibration import Calibration, squash
-from m2d_clap.service.encoders import Vectors
 from m2d_clap.service.errors import NoDirectionError
+from m2d_clap.service.jobs import Vectors
 
 _SHORTEST = 1e-4  # below it the direction of a sum of float32 unit vectors is noise
 

@@ -14,7 +14,6 @@ from m2d_clap.index import Hit
 from m2d_clap.index.engines import open_index
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import parse
-from m2d_clap.model import Checkpoint
 from m2d_clap.service.client import Client
 
 
@@ -76,6 +75,8 @@ def _local(
     checkpoint: Path | None,
     text_encoder_path: Path | None,
 ) -> list[Hit]:
+    from m2d_clap.model import Checkpoint
+
     where = None if written is None else parse(written)
     opened = open_index(address)
     if checkpoint is None and not opened.checkpoint.is_dir():

@@ -18,12 +18,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from m2d_clap.index import SearchIndex, live
 from m2d_clap.index.base import INDEX_FILE
 from m2d_clap.index.engines import open_index
-from m2d_clap.model.checkpoint import CONFIG_FILE, Description, describe
+from m2d_clap.model.description import CONFIG_FILE, Description, describe
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs
-from m2d_clap.service.encoders import Plan
 from m2d_clap.service.encoding import Encoding
 from m2d_clap.service.errors import WorkerDownError
+from m2d_clap.service.jobs import Plan
 from m2d_clap.service.metrics import Metrics
 from m2d_clap.service.settings import Settings
 from m2d_clap.service.tracing import Traces

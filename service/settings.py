@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from m2d_clap.index.accounts import without_account
-from m2d_clap.model.engines import Engine
+from m2d_clap.model.config import Engine
 from m2d_clap.service.errors import ServiceError
 from m2d_clap.service.uploads import DecodeLimits
 

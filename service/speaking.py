@@ -2,21 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from m2d_clap.model import Clap, Waveform
-from m2d_clap.model.captioning import Captioned, Captioner
-from m2d_clap.model.decoding import Decoding
+from m2d_clap.model import Clap
+from m2d_clap.model.captioning import Captioner
+from m2d_clap.model.captions import Captioned, Decoding
 from m2d_clap.model.errors import NoCaptionerError
+from m2d_clap.service.jobs import CaptionJob
 from m2d_clap.service.stages import Stages
-
-
-@dataclass(frozen=True)
-class CaptionJob:
-    """A sound, and how its captions are to be chosen."""
-
-    sound: Waveform
-    how: Decoding
 
 
 def encode_captions(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from m2d_clap.model.labels import audioset
-from m2d_clap.service.encoders import Vectors
+from m2d_clap.service.jobs import Vectors
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 
 from m2d_clap.index.calibration import Calibration
 from m2d_clap.model.labels import audioset
-from m2d_clap.service.encoders import Vectors
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import NoHeadError
-from m2d_clap.service.hearing import spans
+from m2d_clap.service.jobs import Vectors
+from m2d_clap.service.spans import spans
 from m2d_clap.service.tagging import Label, vocabulary
 
 MOST_IN_SPAN = 10

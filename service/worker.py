@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from m2d_clap.service import encoders, frames, logs
-from m2d_clap.service.encoders import Encoded, Failed, Kind, Plan, Ready
+from m2d_clap.service import frames, logs
 from m2d_clap.service.errors import EncodingError, WorkerDownError
+from m2d_clap.service.jobs import Encoded, Failed, Kind, Plan, Ready
 
 _LOG = logs.logger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
@@ -101,7 +101,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         process = multiprocessing.get_context("spawn").Process(
-            target=encoders.serve, args=(theirs, self._plan), name="m2d-clap-encoders", daemon=True
+            target=_encoders, args=(theirs, self._plan), name="m2d-clap-encoders", daemon=True
         )
         self._process, self._connection = process, ours
         try:
@@ -149,3 +149,10 @@ def _cause(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"signal {-exit_code}"
     return f"status {exit_code}"
+
+
+def _encoders(connection: socket.socket, plan: Plan) -> None:
+    """The process's main."""
+    from m2d_clap.service import encoders  # here alone is torch needed
+
+    encoders.serve(connection, plan)

@@ -9,8 +9,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Scope
 
 from m2d_clap.service.admission import Admission
-from m2d_clap.service.encoders import Vectors
 from m2d_clap.service.errors import BusyError
+from m2d_clap.service.jobs import Vectors
 from m2d_clap.service.known_texts import KnownTexts
 from m2d_clap.service.places import Places
 

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
-from m2d_clap.model.caption_file import CAPTIONER_FILE, CaptionerPart
+from m2d_clap.model.caption_file import CaptionerPart
 from m2d_clap.model.captioner import BEGIN, END, NEVER_SAID, CaptionDecoder, CaptionerConfig, Memory
-from m2d_clap.model.captioning import Caption, Captioner, merged, spread, stretches
-from m2d_clap.model.checkpoint import describe
+from m2d_clap.model.captioning import Captioner, merged, spread, stretches
+from m2d_clap.model.captions import Caption, Decoding
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
-from m2d_clap.model.decoding import Decoding, Sentence, nucleus, repeating, sentences
+from m2d_clap.model.decoding import Sentence, nucleus, repeating, sentences
+from m2d_clap.model.description import CAPTIONER_FILE, describe
 from m2d_clap.model.errors import CaptionError, CheckpointError, NoCaptionerError
 from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.training.captioning.vocabulary import caption_vocabulary

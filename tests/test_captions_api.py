@@ -17,13 +17,14 @@ from typer.testing import CliRunner
 from m2d_clap.index import Index
 from m2d_clap.index.filters import parse
 from m2d_clap.model import Checkpoint, Waveform
-from m2d_clap.model.decoding import Decoding
+from m2d_clap.model.captions import Decoding
 from m2d_clap.model.errors import NoCaptionerError
 from m2d_clap.service.cli import build
 from m2d_clap.service.client import Client
 from m2d_clap.service.engine import Engine
+from m2d_clap.service.jobs import CaptionJob
 from m2d_clap.service.settings import Settings
-from m2d_clap.service.speaking import CaptionJob, encode_captions
+from m2d_clap.service.speaking import encode_captions
 
 
 def sound(seconds: float, hz: float = 440.0) -> bytes:

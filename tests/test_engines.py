@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2d_clap.model import Clap, Precision, Waveform
-from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig
-from m2d_clap.model.engines import Engine, EngineError, engine
+from m2d_clap.model.config import ClapConfig, EncoderConfig, Engine, ProjectorConfig
+from m2d_clap.model.engines import EngineError, engine
 
 CONFIG = ClapConfig(
     encoder=EncoderConfig(frames=96, width=48, depth=2, heads=3),

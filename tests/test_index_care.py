@@ -26,12 +26,12 @@ from typer.testing import CliRunner, Result
 from m2d_clap.index import Clip, Index, Report, build_index, live
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.backup import back_up, restore
-from m2d_clap.index.build import Progress
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.check import Checked, check_index
 from m2d_clap.index.duplicates import duplicates
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.live import Heard
+from m2d_clap.index.progress import Progress
 from m2d_clap.index.transfer import export, import_
 from m2d_clap.index.windows import Embedded
 from m2d_clap.model import Checkpoint, Clap, ClapConfig

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.labels import audioset
+from m2d_clap.service.cli import build
 from m2d_clap.training.layouts import LAYOUTS, Report, convert, detect
-from m2d_clap.training.layouts.command import register
 from m2d_clap.training.layouts.licences import licence_name
 from m2d_clap.training.layouts.sounds import by_stem, sound_files
 from m2d_clap.training.layouts.youtube import Videos
@@ -428,35 +427,28 @@ def test_a_folder_without_the_tables_is_refused(tmp_path: Path, name: str) -> No
         convert(LAYOUTS[name], tmp_path, tmp_path / "m.csv")
 
 
-def command() -> typer.Typer:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register(app)
-    return app
-
-
 def test_the_command_converts_what_it_is_told_or_what_it_finds(tmp_path: Path) -> None:
     source = lay_out(tmp_path / "source", AUDIOCAPS)
     for layout in ("audiocaps", "auto"):
         out = tmp_path / f"{layout}.csv"
-        result = CliRunner().invoke(command(), ["convert", layout, str(source), str(out), "--json"])
+        result = CliRunner().invoke(build(), ["convert", layout, str(source), str(out), "--json"])
         told = {"layout": "audiocaps", "manifest": str(out), "rows": 2, "missing": 1}
         assert json.loads(result.stdout) == told
         assert len(read_manifest(out)) == 2
-    result = CliRunner().invoke(command(), ["convert", "auto", str(source), str(out)])
+    result = CliRunner().invoke(build(), ["convert", "auto", str(source), str(out)])
     assert "2 sounds" in result.stdout
     assert "1 left out" in result.stderr and "licence" in result.stderr
 
 
 def test_the_command_lists_and_refuses(tmp_path: Path) -> None:
-    listed = CliRunner().invoke(command(), ["convert", "--list", "--json"])
+    listed = CliRunner().invoke(build(), ["convert", "--list", "--json"])
     assert {layout["name"] for layout in json.loads(listed.stdout)["layouts"]} == set(LAYOUTS)
-    assert "esc50: 2,000" in CliRunner().invoke(command(), ["convert", "--list"]).stdout
+    assert "esc50: 2,000" in CliRunner().invoke(build(), ["convert", "--list"]).stdout
     out = str(tmp_path / "m.csv")
-    wrong = CliRunner().invoke(command(), ["convert", "esc-50", str(tmp_path), out])
+    wrong = CliRunner().invoke(build(), ["convert", "esc-50", str(tmp_path), out])
     assert wrong.exit_code == 2 and "esc50?" in wrong.stderr
-    assert CliRunner().invoke(command(), ["convert", "esc50"]).exit_code == 2
-    absent = CliRunner().invoke(command(), ["convert", "esc50", str(tmp_path / "x"), out])
+    assert CliRunner().invoke(build(), ["convert", "esc50"]).exit_code == 2
+    absent = CliRunner().invoke(build(), ["convert", "esc50", str(tmp_path / "x"), out])
     assert absent.exit_code == 2
-    unknown = CliRunner().invoke(command(), ["convert", "auto", str(tmp_path), out])
+    unknown = CliRunner().invoke(build(), ["convert", "auto", str(tmp_path), out])
     assert isinstance(unknown.exception, ClapError)

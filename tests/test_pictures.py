@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from m2d_clap.model import Waveform
-from m2d_clap.service.hearing import SPAN_SECONDS, spans
 from m2d_clap.service.kept import Kept
 from m2d_clap.service.pictures import peaks, spectrogram
+from m2d_clap.service.spans import SPAN_SECONDS, spans
 
 RATE = 16000
 

@@ -15,8 +15,9 @@ import torch
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.service.batcher import Batcher
-from m2d_clap.service.encoders import Encoded, Plan, encode_sounds
+from m2d_clap.service.encoders import encode_sounds
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
+from m2d_clap.service.jobs import Encoded, Plan
 from m2d_clap.service.worker import Worker
 
 

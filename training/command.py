@@ -19,19 +19,14 @@ from m2d_clap.training.captioning.command import train_captioner
 from m2d_clap.training.captioning.recipe import CAPTION_STAGES, CaptionStage
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
-from m2d_clap.training.evaluation.command import evaluate, rows_where
+from m2d_clap.training.evaluation.command import rows_where
 from m2d_clap.training.execution import Execution
-from m2d_clap.training.guide import guide
 from m2d_clap.training.inherit import following, text_weights
-from m2d_clap.training.layouts import command as layouts
 from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.lessons import lessons
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
-from m2d_clap.training.merge import merge
 from m2d_clap.training.panels import grouped
-from m2d_clap.training.prepare import prepare
-from m2d_clap.training.report.command import report
 from m2d_clap.training.report.writing import report_of_run
 from m2d_clap.training.run import run
 from m2d_clap.training.shards import load_log_mels
@@ -47,18 +42,7 @@ AHEAD_OF_CUDA = 4
 """Steps whose examples are made in advance: a thread makes about 3,000 crops a second."""
 
 
-def register(app: typer.Typer) -> None:
-    """Adds this package's commands to the `m2d-clap` script."""
-    layouts.register(app)
-    app.command()(merge)
-    app.command()(prepare)
-    steps = "Step by step: m2d-clap guide train | paper | fine-tune"
-    app.command(epilog=steps)(grouped(train, panels.TRAIN))
-    app.command(epilog=steps)(grouped(evaluate, panels.EVALUATE))
-    app.command()(report)
-    app.command()(guide)
-
-
+@grouped(panels.TRAIN)
 def train(
     manifest: Annotated[
         Path | None, typer.Argument(help="CSV: file, caption(s), label, split")
@@ -124,6 +108,8 @@ def train(
     m2d-clap train pairs.csv --stage caption-mini --parent runs/mine/best --out runs/captions
 
     torchrun --nproc-per-node 4 .venv/bin/m2d-clap train pairs.csv --stage 1 --out runs/1
+
+    Step by step: m2d-clap guide train | paper | fine-tune
     """
     if list_stages:
         _list(as_json)

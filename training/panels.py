@@ -27,13 +27,17 @@ EVALUATE = {
 }
 
 
-def grouped(command: Command, panels: Mapping[str, Sequence[str]]) -> Command:
-    """The command, its options in these panels; those not named stay under "Options"."""
-    hints = get_type_hints(command, include_extras=True)
-    for panel, names in panels.items():
-        for name in names:
-            marks: tuple[Any, ...] = hints[name].__metadata__
-            for mark in marks:
-                if isinstance(mark, OptionInfo):
-                    mark.rich_help_panel = panel
-    return command
+def grouped(panels: Mapping[str, Sequence[str]]) -> Callable[[Command], Command]:
+    """Puts a command's options into these panels; those not named stay under "Options"."""
+
+    def group(command: Command) -> Command:
+        hints = get_type_hints(command, include_extras=True)
+        for panel, names in panels.items():
+            for name in names:
+                marks: tuple[Any, ...] = hints[name].__metadata__
+                for mark in marks:
+                    if isinstance(mark, OptionInfo):
+                        mark.rich_help_panel = panel
+        return command
+
+    return group

@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form
 from pydantic import Field
 
-from m2d_clap.model import captioning
-from m2d_clap.model.decoding import MOST, USUAL, Decoding, DecodingKind
+from m2d_clap.model import captions
+from m2d_clap.model.captions import MOST, USUAL, Decoding, DecodingKind
 from m2d_clap.service import schemas
 from m2d_clap.service.routes import examples
 from m2d_clap.service.routes.parts import Backend, Flag, Upload, example, refusals
@@ -85,5 +85,5 @@ async def caption(
     )
 
 
-def _written(found: Sequence[captioning.Caption]) -> list[schemas.Caption]:
+def _written(found: Sequence[captions.Caption]) -> list[schemas.Caption]:
     return [schemas.Caption(caption=c.text, confidence=c.confidence) for c in found]

@@ -22,11 +22,12 @@ import torch
 from m2d_clap.model import Checkpoint, Waveform, bundled, fastest_precision
 from m2d_clap.model.captioner import END
 from m2d_clap.model.captioning import Captioner
+from m2d_clap.model.captions import USUAL, Decoding
 from m2d_clap.model.config import TextConfig
-from m2d_clap.model.decoding import USUAL, Decoding
 from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.service.encoders import encode_sounds, encode_texts
-from m2d_clap.service.speaking import CaptionJob, encode_captions
+from m2d_clap.service.jobs import CaptionJob
+from m2d_clap.service.speaking import encode_captions
 from m2d_clap.service.tagging import rank, vocabulary
 from m2d_clap.training.captioning.recipe import CAPTION_MINI
 from m2d_clap.training.captioning.vocabulary import caption_vocabulary

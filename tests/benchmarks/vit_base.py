@@ -34,8 +34,8 @@ from scipy.io import wavfile
 
 from m2d_clap.index.build import build_index
 from m2d_clap.model import Checkpoint, Clap, Waveform
-from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig
-from m2d_clap.model.engines import Engine, engine
+from m2d_clap.model.config import ClapConfig, EncoderConfig, Engine, ProjectorConfig
+from m2d_clap.model.engines import engine
 
 RATE, SECONDS = 16000, 10
 OF_REFERENCE = 0.87  # of the rate of matrix products

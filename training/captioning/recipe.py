@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from m2d_clap.model.captioner import CaptionerConfig
+from m2d_clap.model.captions import USUAL, Decoding
 from m2d_clap.model.config import ClapConfig
-from m2d_clap.model.decoding import USUAL, Decoding
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from m2d_clap.model.captioning import Captioner
-from m2d_clap.model.decoding import Decoding
+from m2d_clap.model.captions import Decoding
 from m2d_clap.training.captioning.lessons import Clips
 from m2d_clap.training.evaluation.sentences import caption_scores
 from m2d_clap.training.manifest import Row

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from m2d_clap.model.captions import USUAL, Decoding
 from m2d_clap.model.checkpoint import Checkpoint
-from m2d_clap.model.decoding import USUAL, Decoding
 from m2d_clap.model.errors import ClapError
 from m2d_clap.training.captioning.heard import Heard, hear
 from m2d_clap.training.captioning.validation import said

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, bundled
-from m2d_clap.model.checkpoint import is_checkpoint
+from m2d_clap.model.description import is_checkpoint
+from m2d_clap.training import panels
 from m2d_clap.training.evaluate import embed_sounds
 from m2d_clap.training.evaluate import evaluate as own_measure
 from m2d_clap.training.evaluation.captions import (
@@ -31,6 +32,7 @@ from m2d_clap.training.evaluation.report import own_lines, query_line, table, va
 from m2d_clap.training.evaluation.truth import Labelled, class_names
 from m2d_clap.training.leaks import LeakError, refuse_leaks
 from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
+from m2d_clap.training.panels import grouped
 from m2d_clap.training.shards import load_log_mels
 
 CACHE = Path("runs/cache")
@@ -50,6 +52,7 @@ class Asked(StrEnum):
     ALL = "all"
 
 
+@grouped(panels.EVALUATE)
 def evaluate(
     places: Annotated[
         list[Path],
@@ -118,6 +121,8 @@ def evaluate(
     m2d-clap evaluate clap-2025 esc50.csv --dataset esc-50 --protocol fine-tune --device cuda
 
     m2d-clap evaluate runs/captions/best pairs.csv --protocol captions
+
+    Step by step: m2d-clap guide train | paper | fine-tune
     """
     manifest, checkpoint = _told_apart(places, checkpoint)
     if random_encoder is not None and protocol not in (Asked.LINEAR, Asked.FINE_TUNE):

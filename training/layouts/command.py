@@ -15,11 +15,6 @@ from m2d_clap.training.layouts import convert as write
 AUTO = "auto"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `convert` to the `m2d-clap` script."""
-    app.command()(convert)
-
-
 def convert(
     layout: Annotated[
         str | None, typer.Argument(help=f"{AUTO} (by its tables) | {' | '.join(LAYOUTS)}")
