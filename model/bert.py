@@ -76,13 +76,14 @@ class Bert(nn.Module):
         """Token ids → (…, width), as transformers names it."""
         return self.embeddings["word_embeddings"]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> States:
-        """Both (batch, length) int64; the states of padding mean nothing."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> States:
+        """Both (batch, length) int64; the states of padding mean nothing. Without a mask there is
+        none."""
         part = self.embeddings
         places = torch.arange(input_ids.shape[1], device=input_ids.device)
         x = part["word_embeddings"](input_ids) + part["position_embeddings"](places)
         x = part["LayerNorm"](x + part["token_type_embeddings"](torch.zeros_like(places)))
-        seen = attention_mask[:, None, None, :].bool()
+        seen = None if attention_mask is None else attention_mask[:, None, None, :].bool()
         for layer in self.encoder["layer"]:  # type: ignore[attr-defined]
             x = layer(x, seen)
         return States(x)
@@ -106,7 +107,7 @@ class _Layer(nn.Module):
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, inner)})
         self.output = _residual(inner, width, eps)
 
-    def forward(self, x: Tensor, seen: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None) -> Tensor:
         batch, length, width = x.shape
         split = (batch, length, self.heads, width // self.heads)
         query, key, value = (

@@ -62,7 +62,7 @@ def commands(text: str) -> Iterator[str]:
     """Indented command lines, continued ones joined."""
     joined = re.sub(r"\\\n\s+", "", text)
     for line in joined.splitlines():
-        if line.startswith("    ") and "m2d-clap" in line:
+        if line.startswith("    ") and "m2d-clap" in line and "Step by step" not in line:
             yield line.strip()
 
 
@@ -70,7 +70,7 @@ def parsed(text: str) -> Line:
     """Raises REFUSAL where the real command would refuse it."""
     words = shlex.split(text)
     words = words[next(i for i, word in enumerate(words) if Path(word).name == "m2d-clap") + 1 :]
-    command = application().commands[words[0]]
+    command = application().get_command(None, words[0])
     context = command.make_context(words[0], words[1:])
     return Line(text, words[0], context.params)
 
