@@ -63,8 +63,9 @@ def serve(connection: socket.socket, plan: Plan) -> None:
                 if kind == "captions"
                 else partial(ENCODE[kind], clap)
             )
-            # One sound is waited for by one person, and worked on by all cores.
-            if lanes is None or (kind != "texts" and (plan.engine != "torch" or len(items) == 1)):
+            # One sound or text is waited for by one person, and worked on by all cores.
+            alone = len(items) == 1 or (kind != "texts" and plan.engine != "torch")
+            if lanes is None or alone:
                 made: list[Any] = encode(items, stages)
             else:
                 made = lanes.encode(encode, items, [_cost(item) for item in items], stages)

@@ -30,8 +30,6 @@ class Lanes:
 
         stages: told what the parts took, as if they had followed each other on all cores.
         """
-        if len(items) == 1:
-            return self._here(encode, items, stages)
         parts = shares(costs, self._count)
         watches = [Stages() for _ in parts]
         gathered = ([items[at] for at in part] for part in parts)
@@ -43,15 +41,6 @@ class Lanes:
             for stage, seconds in watch.seconds.items():
                 stages.seconds[stage] += seconds / len(parts)
         return made
-
-    def _here(self, encode: Encode, items: Sequence[Any], stages: Stages) -> list[Any]:
-        """On one core as well, in the calling thread: nobody has to wake up for a single item."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return encode(items, stages)
-        finally:
-            torch.set_num_threads(threads)
 
 
 def shares(costs: Sequence[float], count: int) -> list[list[int]]:

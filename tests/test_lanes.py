@@ -75,15 +75,3 @@ def test_sounds_have_the_vectors_that_one_lane_gives_them() -> None:
     )
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
-
-
-def test_a_single_item_is_encoded_on_one_core_and_the_others_are_there_again_afterwards() -> None:
-    torch.set_num_threads(2)
-    seen = []
-
-    def watching(items: list[int], _: Stages) -> list[int]:
-        seen.append(torch.get_num_threads())
-        return items
-
-    assert Lanes(2).encode(watching, [7], [7], Stages()) == [7]
-    assert (seen, torch.get_num_threads()) == ([1], 2)

@@ -6,8 +6,9 @@
 `m2d-clap serve` runs as a process of its own, with the bundled checkpoint, a made-up library and
 the settings it comes with. Each line is measured in rounds, the server's turn and its peer's one
 after the other; printed are medians over the rounds, and their ratio. The peers, in this process:
-encoder and index asked bare, without batches (`one`), in batches of 64 (`texts`), `read_audio` and
-the encoder over 16 files (`uploads`); for `cached` it is /livez, the server's hello-world.
+encoder and index asked bare, text by text in turns with the server (`one`), in batches of 64
+(`texts`), `read_audio` and the encoder over 16 files (`uploads`); for `cached` it is /livez, the
+server's hello-world; `start` has none.
 `overload` has ten times as many clients as full load, each of which asks again when Retry-After
 has passed.
 
@@ -39,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import httpx
 import numpy as np
 import torch
 from scipy.io import wavfile
@@ -236,6 +238,7 @@ class Bench:
         self.address = address
         self.seconds = seconds
         self.clap = clap
+        self.folder = index
         self.index = Index.open(index)
         self.vectors = faiss.read_index(str(next(index.glob("generation-*/vectors.faiss"))))
         self.texts = sentences(0)
@@ -253,6 +256,19 @@ class Bench:
 
     def uploads(self, route: str = "/v1/search/audio") -> Iterator[bytes]:
         return itertools.cycle([upload(noise, route) for noise in self.noises])
+
+    def start(self) -> dict[str, float]:
+        """How long a second server takes until it is ready, and what its own process holds then."""
+        began = time.perf_counter()
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(self.folder, Path(folder) / "log") as at,
+        ):
+            ready = time.perf_counter() - began
+            page = httpx.get(f"http://{at[0]}:{at[1]}/metrics", trust_env=False).text
+        held = re.search(r"^process_resident_memory_bytes (\S+)", page, re.MULTILINE)
+        assert held is not None
+        return {"ready_s": ready, "server_mb": float(held[1]) / 1e6}
 
     def one(self) -> dict[str, float]:
         """p50 of one client's text searches beside encoder and search, text by text in turns."""
@@ -346,6 +362,7 @@ class Bench:
 
 
 LINES: dict[str, tuple[str, Callable[[Bench], dict[str, float]], dict[str, tuple[str, float]]]] = {
+    "start": ("start to ready", Bench.start, {}),
     "one": ("text search, 1 client", Bench.one, {"added_ms": ("<=", 3.0)}),
     "texts": ("new texts, 64 clients", Bench.many, {"ratio": (">=", 0.8)}),
     "cached": ("cached texts, 64 clients", Bench.cached, {"ratio": (">=", 0.1)}),
