@@ -1,12 +1,17 @@
 """A column of texts on disk: one file of UTF-8, one of where each begins; mapped, never read whole."""
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Python 3.11's ast, which np.load reads headers by, now and then fails where two threads are in it
+# (python/cpython#106905).
+_PARSING = threading.Lock()
 
 
 class Texts(Sequence[str]):
@@ -72,5 +77,6 @@ def save(file: Path, array: NDArray[np.generic]) -> None:
 
 def load(file: Path) -> NDArray[np.int64]:
     """An array, mapped; of any kind of number."""
-    mapped: NDArray[np.int64] = np.load(file, mmap_mode="r").view(np.ndarray)
+    with _PARSING:
+        mapped: NDArray[np.int64] = np.load(file, mmap_mode="r").view(np.ndarray)
     return mapped
