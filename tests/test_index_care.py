@@ -1,5 +1,6 @@
 """An index is verified, mended, copied, exchanged, replaced; and what goes wrong loses nothing."""
 
+import gc
 import hashlib
 import io
 import json
@@ -8,12 +9,14 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +35,7 @@ from m2d_clap.index.duplicates import duplicates
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.live import Heard
 from m2d_clap.index.progress import Progress
+from m2d_clap.index.texts import load, save
 from m2d_clap.index.transfer import export, import_
 from m2d_clap.index.windows import Embedded
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
@@ -212,6 +216,40 @@ def _left(found: Checked) -> str:
 
 
 # copies -----------------------------------------------------------------------------------------
+
+
+def test_files_are_opened_by_many_threads_though_python_s_parser_is_not_made_for_it(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path / "a.npy", np.arange(3))
+    failed: list[SystemError] = []
+
+    def opened() -> None:
+        try:
+            for _ in range(500):
+                assert load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+        except SystemError as error:
+            failed.append(error)
+
+    def switch(*_: Any) -> None:  # Python code in the middle of a collection: others get their turn
+        for _ in range(50):
+            pass
+
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.callbacks.append(switch)
+    try:
+        gc.set_threshold(20, 2, 2)
+        sys.setswitchinterval(1e-6)
+        threads = [threading.Thread(target=opened) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+        gc.callbacks.remove(switch)
+    assert not failed
 
 
 def test_a_backup_taken_while_it_is_searched_comes_back_whole(
