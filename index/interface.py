@@ -16,6 +16,8 @@ from m2d_clap.index.hits import Hit, Place
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.origin import Origin
 
+ALL = slice(None)
+
 
 class SearchIndex(Protocol):
     """An index that is open, safe to search from several threads; `refreshed` gives the one after
@@ -107,8 +109,8 @@ class SearchIndex(Protocol):
     def vector(self, clip: Clip) -> NDArray[np.float32]:
         """(dim,): the mean of a clip's windows, of unit length."""
 
-    def means(self) -> NDArray[np.float32]:
-        """(clips, dim): `vector` of every clip, in the order of `clips`."""
+    def means(self, clips: slice = ALL) -> NDArray[np.float32]:
+        """(clips, dim): `vector` of each of `clips`, or of some of them."""
 
     def search(
         self,

@@ -5,11 +5,16 @@ rest apart; every sound then lies among the centres nearest to it. The cost grow
 sounds as k-means does, not as t-SNE.
 """
 
+import math
+from collections.abc import Callable
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 _CENTRES = 256
+_TOGETHER = 64 * _CENTRES
+"""Sounds that are looked at together; so many stand for all where centres are looked for."""
 _NEAREST = 3
 _STEPS = 250
 _SEED = 8
@@ -17,34 +22,46 @@ _SEED = 8
 Points = NDArray[np.float64]
 
 
-def positions(vectors: NDArray[np.float32]) -> Points:
-    """(sounds, 2) in −1 … 1, from unit vectors (sounds, dim); the same at every call."""
-    count = len(vectors)
+def positions(count: int, vectors: Callable[[slice], NDArray[np.float32]]) -> Points:
+    """(count, 2) in −1 … 1; the same at every call.
+
+    vectors: of a slice of all sounds, their unit vectors (sounds, dim). Few are asked for at a time.
+    """
     if count < 3:
         return np.stack([np.linspace(-0.5, 0.5, count), np.zeros(count)], axis=1)
-    vectors = np.ascontiguousarray(vectors, np.float32)
+    drawn = _floats(vectors(slice(None, None, math.ceil(count / _TOGETHER))))
     if count <= _CENTRES:
-        return _spread(_plane(vectors.astype(np.float64)))
+        return _spread(_plane(drawn.astype(np.float64)))
     means = faiss.Kmeans(
-        vectors.shape[1],
+        drawn.shape[1],
         _CENTRES,
         niter=10,
         seed=_SEED,
         spherical=True,
         min_points_per_centroid=1,
-        max_points_per_centroid=64,
+        max_points_per_centroid=_TOGETHER // _CENTRES,
     )
-    means.train(vectors)
+    means.train(drawn)
     found = np.asarray(means.centroids, np.float32)
     laid = _plane(found.astype(np.float64))
-    near = faiss.IndexFlatIP(vectors.shape[1])
+    near = faiss.IndexFlatIP(drawn.shape[1])
     near.add(found)
-    cosines, centres = near.search(vectors, _NEAREST)
     # Soft, so that a sound between two centres lies between them; the width is that of the data.
+    cosines, _ = near.search(drawn, _NEAREST)
     width = max(float((cosines[:, 0] - cosines[:, -1]).mean()), 1e-6) / 2
-    weights = np.exp((cosines - cosines[:, :1]) / width).astype(np.float64)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return _spread(np.einsum("nk,nkd->nd", weights, laid[centres]))
+
+    def between(some: slice) -> Points:
+        cosines, centres = near.search(_floats(vectors(some)), _NEAREST)
+        weights = np.exp((cosines - cosines[:, :1]) / width).astype(np.float64)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return np.asarray(np.einsum("nk,nkd->nd", weights, laid[centres]))
+
+    starts = range(0, count, _TOGETHER)
+    return _spread(np.concatenate([between(slice(at, at + _TOGETHER)) for at in starts]))
+
+
+def _floats(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(vectors, np.float32)
 
 
 def _plane(vectors: NDArray[np.float64]) -> Points:

@@ -4,10 +4,8 @@ import bisect
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,8 @@ from m2d_clap.index.delta import Delta
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
 from m2d_clap.index.hits import Hit, Place, unit, unit_query
+from m2d_clap.index.interface import ALL
+from m2d_clap.index.joined import Admitted, Joined
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.ranking import Found, ranked
 from m2d_clap.index.vectors import Chosen
@@ -28,24 +28,10 @@ from m2d_clap.index.vectors import Chosen
 _TRIES = 3  # at opening what is being replaced
 _CLIPS_KEPT = 4096
 
-_Number = TypeVar("_Number", np.int64, np.float64)
-
-
-@dataclass(frozen=True)
-class _Admitted:
-    """What a search may find. base: None where all of it may be; delta: (rows,)."""
-
-    base: Chosen | None
-    base_rows: int
-    delta: Mask
-    delta_rows: int
-
 
 class Index:
     """Read-only, and safe to search from several threads. It stays as it is whatever is written:
-    `refreshed` gives the one after the changes.
-
-    Rows and clips have numbers: those of the generation first, then those of what came since.
+    `refreshed` gives the one after the changes. Rows and clips have the numbers that Joined gives.
     """
 
     remote = False
@@ -64,11 +50,11 @@ class Index:
         self.base = base
         self.delta = Delta.none(base.seq, base.vectors.dim) if delta is None else delta
         self._masks = lru_cache(maxsize=64)(Columns(base.clips).mask) if masks is None else masks
+        self._joined = Joined(base, self.delta)
         self._of_delta = Columns(self.delta.clips)
         self._admits = lru_cache(maxsize=64)(self._admit)
         self._clip = lru_cache(maxsize=_CLIPS_KEPT)(self._read_clip)
         gone = (base.clips.number(clip) for clip in self.delta.touched)
-        self._later_owners = self.delta.owners + len(base.clips)
         self._gone = np.array(sorted(n for n in gone if n is not None), np.int64)
 
     @classmethod
@@ -226,51 +212,26 @@ class Index:
             base = np.arange(len(self.base.vectors))
         rows = np.concatenate([base, len(self.base.vectors) + np.arange(len(self.delta.owners))])
         drawn_rows = rows[np.array(drawn(len(rows)), np.int64)]
-        return self.rows(drawn_rows), self.owners(drawn_rows)
+        return self._joined.vectors(drawn_rows), self._joined.owners(drawn_rows)
 
     def moments(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
         return self.rows([hit.row for hit in hits])
 
     def rows(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows, dim): their unit vectors."""
-        wanted = np.asarray(rows, np.int64).reshape(-1)
-        later = wanted >= len(self.base.vectors)
-        if not later.any():
-            return self.base.vectors.rows(wanted)
-        found = np.empty((len(wanted), self.dim), np.float32)
-        found[~later] = self.base.vectors.rows(wanted[~later])
-        found[later] = self.delta.vectors[wanted[later] - len(self.base.vectors)]
-        return found
-
-    def owners(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-        """(rows,): the number of the clip that each belongs to."""
-        return _either(self.base.owners, self._later_owners, np.asarray(rows, np.int64))
+        return self._joined.vectors(np.asarray(rows, np.int64).reshape(-1))
 
     def vector(self, clip: Clip) -> NDArray[np.float32]:
-        """(dim,): the mean of a clip's windows, of unit length."""
         return unit(self.rows(self.rows_of(clip)).mean(axis=0))
 
     def rows_of(self, clip: Clip) -> NDArray[np.int64]:
         """(windows,): the rows of a clip of this index, in order."""
         number = self._number(clip.id)
         assert number is not None
-        owners, first = self.base.owners, 0
-        if number >= len(self.base.clips):
-            owners, first = self.delta.owners, len(self.base.owners)
-            number -= len(self.base.clips)
-        start, end = np.searchsorted(owners, [number, number + 1])  # rows lie clip by clip
-        return np.arange(first + start, first + end)
+        return self._joined.of_clips(np.array([number], np.int64))
 
-    def means(self) -> NDArray[np.float32]:
-        """(clips, dim): `vector` of every clip, in the order of `clips`."""
-        count = len(self.base.vectors) + len(self.delta.owners)
-        sums = np.zeros((len(self.base.clips) + len(self.delta.clips), self.dim), np.float32)
-        for start in range(0, count, 8192):
-            rows = np.arange(start, min(start + 8192, count))
-            np.add.at(sums, self.owners(rows), self.rows(rows))
-        sums = sums[self._order]
-        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        return sums
+    def means(self, clips: slice = ALL) -> NDArray[np.float32]:
+        return self._joined.means(self._order[clips])
 
     def search(
         self,
@@ -296,7 +257,7 @@ class Index:
         windows = len(self.base.vectors) / max(len(self.base.clips), 1)
         fetch = min(most, math.ceil(1.5 * wanted * windows) + 8)
         while True:  # several windows of one clip may stand in the way
-            parts = self._nearest(query, fetch, admitted)
+            parts = self._joined.nearest(query, fetch, admitted)
             found = ranked(self._found(parts), self._id, k, least, after, leave_out)
             lowest = max((float(s[-1]) for s, _ in parts if 0 < len(s) == fetch), default=-math.inf)
             # Beyond the lowest score there may be more of the same score.
@@ -305,26 +266,15 @@ class Index:
                 return self._hits(found)
             fetch = min(4 * fetch, most)
 
-    def _nearest(
-        self, query: NDArray[np.float32], fetch: int, admitted: _Admitted
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-        """(scores, rows), best first, of the generation and of what came since."""
-        base = self.base.vectors.nearest(query, fetch, admitted.base)
-        if not admitted.delta_rows:
-            return [base]
-        scores, rows = self.delta.nearest(query[0], fetch, admitted.delta)
-        return [base, (scores, rows + len(self.base.vectors))]
-
     def _found(
         self, parts: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
     ) -> Iterator[Found]:
         for scores, rows in parts:
             lost = [-score for score in scores.tolist()]
-            yield from zip(lost, rows.tolist(), self.owners(rows).tolist(), strict=True)
+            yield from zip(lost, rows.tolist(), self._joined.owners(rows).tolist(), strict=True)
 
     def _hits(self, found: Sequence[Found]) -> list[Hit]:
-        rows = np.array([row for _, row, _ in found], np.int64)
-        times = _either(self.base.times, self.delta.times, rows).tolist()
+        times = self._joined.times(np.array([row for _, row, _ in found], np.int64)).tolist()
         return [
             Hit(self._clip(clip), -lost, start, end, row)
             for (lost, row, clip), (start, end) in zip(found, times, strict=True)
@@ -333,7 +283,7 @@ class Index:
     def _id(self, number: int) -> str:
         return self._clip(number).id
 
-    def _admit(self, where: Filter | None) -> _Admitted:
+    def _admit(self, where: Filter | None) -> Admitted:
         delta = np.ones(len(self.delta.owners), np.bool_)
         clips = None if where is None else self._masks(where)
         if where is not None:
@@ -342,9 +292,9 @@ class Index:
             clips = np.ones(len(self.base.clips), np.bool_) if clips is None else clips.copy()
             clips[self._gone] = False
         if clips is None:
-            return _Admitted(None, len(self.base.vectors), delta, int(delta.sum()))
+            return Admitted(None, len(self.base.vectors), delta, int(delta.sum()))
         chosen = Chosen.of(clips[self.base.owners])
-        return _Admitted(chosen, chosen.count, delta, int(delta.sum()))
+        return Admitted(chosen, chosen.count, delta, int(delta.sum()))
 
     def _number(self, clip_id: str) -> int | None:
         later = self.delta.clips.number(clip_id)
@@ -363,19 +313,6 @@ class Index:
         paths = [clip.path for clip in self.delta.clips]
         at = [bisect.bisect(alive, path, key=lambda n: self._clip(int(n)).path) for path in paths]
         return np.insert(alive, at, len(self.base.clips) + np.arange(len(paths)))
-
-
-def _either(
-    base: NDArray[_Number], delta: NDArray[_Number], rows: NDArray[np.int64]
-) -> NDArray[_Number]:
-    """Of what the generation holds, and behind it what came since, some rows."""
-    if not len(delta):
-        return base.take(rows, axis=0)
-    later = rows >= len(base)
-    found = np.empty((len(rows), *base.shape[1:]), base.dtype)
-    found[~later] = base[rows[~later]]
-    found[later] = delta[rows[later] - len(base)]
-    return found
 
 
 def _seq(folder: Path) -> int:

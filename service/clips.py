@@ -106,13 +106,11 @@ async def whole_map(engine: Engine) -> tuple[str, bytes]:
     )
 
     def make() -> bytes:
-        laid = positions(index.means()).round(4).tolist()
-        body: dict[str, list[Any]] = {
-            "ids": [clip.id for clip in index.clips],
-            "x": [x for x, _ in laid],
-            "y": [y for _, y in laid],
-            "names": [clip.path for clip in index.clips],
-        }
+        x, y = positions(len(index), index.means).round(4).T.tolist()
+        body: dict[str, list[Any]] = {"ids": [], "x": x, "y": y, "names": []}
+        for clip in index.clips:
+            body["ids"].append(clip.id)
+            body["names"].append(clip.path)
         return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
     return tag, await engine.kept.get(("map", tag), lambda: asyncio.to_thread(make))

@@ -138,7 +138,9 @@ def test_pages_are_those_of_brute_force_also_while_clips_come_and_go(
     for clip in there:
         found = index.clip(clip)
         assert found is not None and index.vector(found).shape == (DIM,)
-    assert len(index) == len(there) == len(index.means())
+    means = index.means()
+    assert len(index) == len(there) == len(means)
+    assert np.array_equal(index.means(slice(1, None, 2)), means[1::2])
     assert index.windows == sum(len(s.windows) for s in there.values())
 
 

@@ -332,6 +332,7 @@ def test_relevance_is_learned_from_the_same_windows(
     vectors, owners = sounds.sample()
     assert vectors == pytest.approx(plain.sample()[0]) and list(owners) == list(plain.sample()[1])
     assert sounds.means() == pytest.approx(plain.means(), abs=1e-6)
+    assert sounds.means(slice(1, 3)) == pytest.approx(plain.means()[1:3], abs=1e-6)
     (rain,) = [clip for clip in sounds.clips if clip.id == "c"]
     assert sounds.vector(rain) == pytest.approx(plain.vector(rain), abs=1e-6)
 

@@ -12,7 +12,7 @@ from m2d_clap.index import Clip, Hit, Index, Place
 from m2d_clap.index.base import Base
 from m2d_clap.index.calibration import drawn, of_sentences, of_sounds
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.positions import positions
+from m2d_clap.index.positions import Points, positions
 
 DIM = 3
 
@@ -89,6 +89,7 @@ def test_an_index_knows_its_generation_and_the_vectors_of_its_clips() -> None:
     half = np.sqrt(0.5)
     assert index.vector(index.clips[0]) == pytest.approx([half, half, 0])
     assert index.means() == pytest.approx(np.array([[half, half, 0], [0, 0, 1]]))
+    assert index.means(slice(1, None)) == pytest.approx(np.array([[0, 0, 1]]))
 
 
 def crowd(seed: int, count: int, dim: int = 24) -> NDArray[np.float32]:
@@ -134,14 +135,28 @@ def test_equal_vectors_and_empty_samples_give_no_nonsense() -> None:
     assert list(drawn(3)) == [0, 1, 2] and len(set(drawn(5000, 100))) == 100
 
 
+def map_of(vectors: NDArray[np.float32]) -> Points:
+    return positions(len(vectors), lambda some: vectors[some])
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 300])
 def test_every_sound_has_a_place_on_the_map(count: int) -> None:
-    laid = positions(crowd(4, count) if count else np.zeros((0, 24), np.float32))
+    laid = map_of(crowd(4, count))
     assert laid.shape == (count, 2)
     assert np.isfinite(laid).all() and np.abs(laid).max(initial=0) <= 1
-    assert np.array_equal(
-        laid, positions(crowd(4, count) if count else np.zeros((0, 24), np.float32))
-    )
+    assert np.array_equal(laid, map_of(crowd(4, count)))
+
+
+def test_a_map_of_many_sounds_looks_at_some_of_them_at_a_time() -> None:
+    vectors = crowd(7, 40_000, 8)
+    seen: list[int] = []
+
+    def look(some: slice) -> NDArray[np.float32]:
+        seen.append(len(vectors[some]))
+        return vectors[some]
+
+    assert np.unique(positions(len(vectors), look), axis=0).shape == (40_000, 2)
+    assert max(seen) < 20_000 and sum(seen) < 60_000
 
 
 def test_sounds_that_are_alike_lie_together_on_the_map() -> None:
@@ -149,7 +164,7 @@ def test_sounds_that_are_alike_lie_together_on_the_map() -> None:
     groups = np.repeat(np.arange(6), 60)
     vectors = centres[groups] + 0.1 * np.random.default_rng(0).normal(size=(360, 24))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    laid = positions(vectors.astype(np.float32))
+    laid = map_of(vectors.astype(np.float32))
     distances = np.linalg.norm(laid[:, None] - laid[None], axis=2)
     np.fill_diagonal(distances, np.inf)
     neighbours = np.argsort(distances, axis=1)[:, :5]
@@ -157,4 +172,4 @@ def test_sounds_that_are_alike_lie_together_on_the_map() -> None:
 
 
 def test_equal_sounds_do_not_break_the_map() -> None:
-    assert np.isfinite(positions(np.tile(crowd(6, 1), (50, 1)))).all()
+    assert np.isfinite(map_of(np.tile(crowd(6, 1), (50, 1)))).all()

@@ -16,6 +16,7 @@ from m2d_clap.index.columns import Columns, Mask
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
 from m2d_clap.index.hits import Hit, Place, unit, unit_query
+from m2d_clap.index.interface import ALL
 from m2d_clap.index.milvus.collection import MOST, Collection, clip_of
 from m2d_clap.index.milvus.expressions import expression, one_of, quoted
 from m2d_clap.index.origin import Origin
@@ -164,12 +165,19 @@ class MilvusIndex:
             raise LibraryIndexError(f"{clip.path} was deleted just now: ask again")
         return unit(np.array(rows, np.float32).mean(axis=0))
 
-    def means(self) -> NDArray[np.float32]:
-        clips, _ = self._held
-        sums = np.zeros((len(clips), self.dim), np.float32)
-        for row in self.collection.all("position >= 0", ["clip", "vector"]):
-            if (number := clips.number(row["clip"])) is not None:
-                sums[number] += np.array(row["vector"], np.float32)
+    def means(self, clips: slice = ALL) -> NDArray[np.float32]:
+        held, counts = self._held
+        if clips == ALL:
+            sums = np.zeros((len(held), self.dim), np.float32)
+            for row in self.collection.all("position >= 0", ["clip", "vector"]):
+                if (number := held.number(row["clip"])) is not None:
+                    sums[number] += np.array(row["vector"], np.float32)
+        else:
+            chosen = np.arange(len(held))[clips]
+            rows = [(held.ids[n], at) for n in chosen.tolist() for at in range(int(counts[n]))]
+            sums = np.zeros((len(chosen), self.dim), np.float32)
+            places = np.repeat(np.arange(len(chosen)), counts[chosen])
+            np.add.at(sums, places, self._rows(rows))
         sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
         return sums
 
