@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from m2d_clap.index.base import INDEX_FILE
-from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.catalogue import CATALOGUE_FILE, LOCK_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
+from m2d_clap.index.lock import held
 from m2d_clap.index.store import Index
 from m2d_clap.index.swap import put_in_place
 
 BACKUP_FILE = "backup.json"
 _FORMAT = 1
+_PATIENCE = 5.0  # seconds for a change that the service is writing
 _TRIES = 5  # as the index may be replaced while its files are linked
 _CHECK = "`m2d-clap index LIBRARY --out INDEX --check` verifies it"
 # Read as it lies, what another one is writing would be left out of the copy.
@@ -99,7 +101,10 @@ def restore(backup: Path, to: Path, replace: bool = False) -> Path | None:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             # never linked: what is written to the index must not reach the backup
             shutil.copy2(backup / name, part / name)
-        return put_in_place(part, to)
+        with contextlib.ExitStack() as alone:
+            if to.is_dir():  # what is written to it goes by its path, and would land in the other
+                alone.enter_context(held(to / LOCK_FILE, _PATIENCE))
+            return put_in_place(part, to)
 
 
 def _copy(folder: Path, part: Path) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from m2d_clap.index.pipeline import BATCH_SECONDS, THREADS, Remote, Work, embedd
 from m2d_clap.index.progress import Progress, Report
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
 from m2d_clap.index.sidecars import read_sidecars
-from m2d_clap.index.walk import UNREADABLE, printable, walk
+from m2d_clap.index.walk import printable, walk
 from m2d_clap.model import Clap
 
 
@@ -112,7 +112,7 @@ def _build(
         if (first := tally.failed.get(copy.clip)) is not None:
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
-    unseen = _out_of_sight(before, found.left)
+    unseen = found.out_of_sight(before)
     catalogue.keep_only({file.path for file in files} | unseen)
     catalogue.tell(beside.facts, unseen)
     after = catalogue.paths()
@@ -136,16 +136,6 @@ def _build(
         elapsed=round(time.perf_counter() - began, 3),
         captioned=captioned,
     )
-
-
-def _out_of_sight(before: Mapping[str, str], left: Sequence[tuple[str, str]]) -> set[str]:
-    """Known files in folders that could not be looked into: they may well be there still."""
-    shut = [path for path, reason in left if reason.startswith(UNREADABLE)]
-    return {
-        known
-        for known in before
-        if any(path in (".", known) or known.startswith(f"{path}/") for path in shut)
-    }
 
 
 def _compared(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, int]:

@@ -111,6 +111,11 @@ class Catalogue:
         ).fetchone()
         return None if row is None else str(row[0])
 
+    def has(self, clip: str) -> bool:
+        """Whether a sound is embedded to its end."""
+        found = self._db.execute("SELECT 1 FROM clips WHERE id = ?", (clip,)).fetchone()
+        return found is not None
+
     def complete(self) -> set[str]:
         """Ids of the sounds that are embedded to their end."""
         return {clip for (clip,) in self._db.execute("SELECT id FROM clips")}
@@ -145,7 +150,7 @@ class Catalogue:
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?)", clips)
             self._db.executemany(
                 "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
-                ((clip, sha256, json.dumps(dict(known))) for clip, sha256, known in facts),
+                ((clip, sha256, _json(known)) for clip, sha256, known in facts),
             )
             self._put("files", "broken", files)
             self._put("broken", "files", broken)
@@ -203,17 +208,22 @@ class Catalogue:
 
     def tell(self, sidecars: Mapping[str, Facts], kept: Collection[str] = ()) -> None:
         """What is said of each path, in place of what was; that of paths in `kept` stays."""
-        new = {path: json.dumps(dict(facts)) for path, facts in sidecars.items()}
-        old = dict(self._db.execute("SELECT path, json FROM sidecars"))
-        if new == old:
+        news = self.untold(sidecars, kept)
+        if not news:
             return
         with changing(self._db):
-            gone = [(path,) for path in old if path not in new and path not in kept]
+            gone = [(path,) for path in news - sidecars.keys()]
             self._db.executemany("DELETE FROM sidecars WHERE path = ?", gone)
             self._db.executemany(
                 "INSERT OR REPLACE INTO sidecars VALUES (?, ?)",
-                [(path, said) for path, said in new.items() if old.get(path) != said],
+                [(path, _json(sidecars[path])) for path in news & sidecars.keys()],
             )
+
+    def untold(self, sidecars: Mapping[str, Facts], kept: Collection[str] = ()) -> set[str]:
+        """Paths of which `tell` would change what is said."""
+        old = dict(self._db.execute("SELECT path, json FROM sidecars"))
+        news = {path for path, facts in sidecars.items() if old.get(path) != _json(facts)}
+        return news | {path for path in old if path not in sidecars and path not in kept}
 
     def clips(self) -> Iterator[Clip]:
         """Every sound embedded to its end, uploads too, by first path."""
@@ -227,10 +237,15 @@ class Catalogue:
             yield described(self._db, clip, seconds[clip], paths.get(clip, ()))
 
     def count(self) -> tuple[int, int]:
-        """How many clips there are, and how many windows of them."""
-        clips = self._db.execute("SELECT count(*) FROM clips").fetchone()[0]
+        """How many `clips` there are, and how many windows of them."""
+        # While a run is at it, a file that changed leaves a sound behind that no file holds.
+        there = (
+            "SELECT id FROM clips WHERE id IN (SELECT clip FROM files) "
+            "OR id IN (SELECT clip FROM uploads)"
+        )
+        clips = self._db.execute(f"SELECT count(*) FROM ({there})").fetchone()[0]
         windows = self._db.execute(
-            "SELECT count(*) FROM windows WHERE clip IN (SELECT id FROM clips)"
+            f"SELECT count(*) FROM windows WHERE clip IN ({there})"
         ).fetchone()[0]
         return int(clips), int(windows)
 
@@ -288,6 +303,10 @@ class Catalogue:
             'SELECT start, "end", vector FROM windows WHERE clip = ? ORDER BY position', (clip,)
         )
         return [Embedded(s, e, np.frombuffer(v, "<f4").astype(np.float32)) for s, e, v in rows]
+
+
+def _json(facts: Facts) -> str:
+    return json.dumps(dict(facts))
 
 
 def _read_only(file: Path) -> sqlite3.Connection:

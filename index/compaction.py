@@ -39,6 +39,7 @@ def compact(folder: Path, wish: Wish | None = None) -> bool:
         return True
     finally:
         shutil.rmtree(made.place, ignore_errors=True)
+        made.writing.close()
 
 
 def main() -> None:

@@ -13,17 +13,19 @@ from m2d_clap.index.walk import walk
 
 @dataclass(frozen=True)
 class Difference:
-    """Paths by what became of them since the index was made; moved: (from, to). checkpoint: whether
-    it is another one, with which every sound would have to be embedded anew."""
+    """Paths by what became of them since the index was made; moved: (from, to); described: of which
+    their sidecars say something else. checkpoint: whether it is another one, with which every sound
+    would have to be embedded anew."""
 
     new: tuple[str, ...]
     changed: tuple[str, ...]
     moved: tuple[tuple[str, str], ...]
     gone: tuple[str, ...]
+    described: tuple[str, ...]
     checkpoint: bool
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.moved or self.gone or self.checkpoint)
+        return any(vars(self).values())
 
 
 def difference(folder: Path, library: Path | None = None, fingerprint: str = "") -> Difference:
@@ -40,17 +42,19 @@ def difference(folder: Path, library: Path | None = None, fingerprint: str = "")
         if not place.is_dir():
             raise LibraryIndexError(f"the library {place} is not there: is its drive mounted?")
         found = walk(place, folder)
-        beside = read_sidecars(place, found.files).files
-        files = [file for file in found.files if file.path not in beside]
+        beside = read_sidecars(place, found.files)
+        files = [file for file in found.files if file.path not in beside.files]
         before = catalogue.paths()
+        unseen = found.out_of_sight(before)
         same = {file.path for file in files if catalogue.known(file)}
-        broken = {file.path for file in files if catalogue.broken(file) is not None}
-    odd = [file.path for file in files if file.path not in same | broken]
+        seen = same | {file.path for file in files if catalogue.broken(file) is not None}
+        described = same & catalogue.untold(beside.facts, unseen)
+    odd = [file.path for file in files if file.path not in seen]
     content = {path: _content(place / path) for path in odd}
     left: dict[str, list[str]] = {}
     there = {file.path for file in files}
     for path, clip in before.items():
-        if path not in there:
+        if path not in there and path not in unseen:
             left.setdefault(clip, []).append(path)
     moved = [
         (left[content[path]].pop(0), path)
@@ -63,6 +67,7 @@ def difference(folder: Path, library: Path | None = None, fingerprint: str = "")
         changed=tuple(p for p in odd if p in before and content[p] != before[p]),
         moved=tuple(moved),
         gone=tuple(sorted(path for paths in left.values() for path in paths)),
+        described=tuple(sorted(described)),
         checkpoint=bool(fingerprint) and fingerprint != origin.fingerprint,
     )
 

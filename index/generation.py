@@ -13,6 +13,7 @@ import os
 import shutil
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,11 +32,12 @@ from m2d_clap.index.base import (
     number_of,
 )
 from m2d_clap.index.calibration import Calibration, drawn, of_sounds
-from m2d_clap.index.catalogue import Catalogue
+from m2d_clap.index.catalogue import LOCK_FILE, Catalogue
 from m2d_clap.index.changes import STORED
 from m2d_clap.index.clips import Clip, Clips
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.kinds import Kind, Rows, Tuning, Wish
+from m2d_clap.index.lock import held
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.recall import tuned
 from m2d_clap.index.texts import load, save
@@ -73,12 +75,13 @@ class OfCatalogue:
 @dataclass(frozen=True)
 class Made:
     """A generation that is written and not switched to. place: where it lies, under a name of its
-    own; facts: for index.json."""
+    own; facts: for index.json; writing: holds the place, until it is closed."""
 
     place: Path
     facts: dict[str, Any]
     clips: int
     rows: int
+    writing: ExitStack
 
 
 def write_generation(
@@ -120,20 +123,23 @@ def make(
     before = current(folder)
     wish = wish or (Wish(**before["wish"]) if before.get("wish") else Wish())
     kind = wish.choose(contents.rows, dim) if contents.rows > 1 else "flat"
-    place = folder / f"making-{os.getpid()}-{os.urandom(4).hex()}"
+    place = folder / f"making-{os.urandom(4).hex()}"
     try:
         place.mkdir()
-        try:
-            owners = _write_rows(place, contents, dim, kind)
-            exact = _exact(place, dim)
-            tuning = _write_vectors(folder, place, exact, kind, before)
-            calibration = _calibrate(exact, owners)
-            if kind == "flat":
-                (place / EXACT_FILE).unlink()
-            _to_disk(place)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
+        with ExitStack() as writing:
+            try:
+                writing.enter_context(held(place / LOCK_FILE, 0.0))
+                owners = _write_rows(place, contents, dim, kind)
+                exact = _exact(place, dim, kind)
+                tuning = _write_vectors(folder, place, exact, kind, before)
+                calibration = _calibrate(exact, owners)
+                if kind == "flat":
+                    (place / EXACT_FILE).unlink()
+                _to_disk(place)
+            except BaseException:
+                shutil.rmtree(place, ignore_errors=True)
+                raise
+            still = writing.pop_all()
     except RuntimeError as error:
         raise LibraryIndexError(f"{place} cannot be written: {error}") from error
     facts: dict[str, Any] = {"format_version": FORMAT_VERSION}
@@ -143,7 +149,7 @@ def make(
     if calibration is not None:
         facts["calibration"] = vars(calibration)
     clips = int(owners[-1]) + 1 if len(owners) else 0
-    return Made(place, facts, clips, len(owners))
+    return Made(place, facts, clips, len(owners), still)
 
 
 def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
@@ -152,7 +158,9 @@ def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
     before = current(folder)
     numbers = [number_of(f.name) for f in (*folder.glob("generation-*"), *folder.glob("vectors-*"))]
     name = f"generation-{1 + max(numbers, default=0)}"
+    (made.place / LOCK_FILE).unlink()
     made.place.rename(folder / name)
+    made.writing.close()
     _to_disk(folder)
     aside = folder / f"{INDEX_FILE}.part"
     aside.write_text(json.dumps(made.facts | {"generation": name}))
@@ -167,7 +175,7 @@ def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
 def sweep(folder: Path, catalogue: Catalogue) -> None:
     """Takes away what was cut short, generations and uploads. The catalogue is open to be written."""
     for left in folder.glob("making-*"):
-        if not _is_running(number_of_process(left.name)):
+        with suppress(LibraryIndexError), held(left / LOCK_FILE, 0.0):  # else one is at it still
             shutil.rmtree(left, ignore_errors=True)
     known = {upload.stored for upload in catalogue.changes.uploads().values()}
     for file in (folder / STORED).glob("*/*"):
@@ -187,7 +195,7 @@ def current(folder: Path) -> dict[str, Any]:
 def _write_rows(place: Path, contents: Contents, dim: int, kind: Kind) -> NDArray[np.int64]:
     """Clips, rows and exact vectors, clip by clip. Returns the number of each row's clip."""
     counts, times = array("q"), array("d")
-    number = np.dtype("<f4" if kind == "flat" else "<f2")
+    number = np.dtype(_exact_number(kind))
     with (place / EXACT_FILE).open("wb") as file:
 
         def written() -> Iterator[Clip]:
@@ -208,13 +216,21 @@ def _write_rows(place: Path, contents: Contents, dim: int, kind: Kind) -> NDArra
     return owners
 
 
-def _exact(place: Path, dim: int) -> Rows:
+def _exact(place: Path, dim: int, kind: Kind) -> Rows:
     rows = len(load(place / "owners.npy"))
-    size = (place / EXACT_FILE).stat().st_size
     if not rows:
         return np.zeros((0, dim), np.float32)
-    number = np.float32 if size == 4 * rows * dim else np.float16
+    number = np.dtype(_exact_number(kind))
+    if (place / EXACT_FILE).stat().st_size != number.itemsize * rows * dim:
+        raise LibraryIndexError(
+            f"not every vector in {place.parent} has {dim} numbers: two models were at work on it. "
+            "Embed it again, with `m2d-clap index --anew`"
+        )
     return np.memmap(place / EXACT_FILE, number, "r", shape=(rows, dim))
+
+
+def _exact_number(kind: Kind) -> str:
+    return "<f4" if kind == "flat" else "<f2"
 
 
 def _write_vectors(
@@ -267,24 +283,6 @@ def _only(folder: Path, keep: set[str | None]) -> None:
     for file in folder.glob("vectors-*.faiss"):
         if file.name not in keep:
             file.unlink(missing_ok=True)
-
-
-def number_of_process(name: str) -> int:
-    """Of the process that makes, or made, a generation under this name."""
-    number = name.split("-")[1]
-    return int(number) if number.isdecimal() else 0
-
-
-def _is_running(process: int) -> bool:
-    if process <= 0:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _to_disk(path: Path) -> None:

@@ -132,11 +132,12 @@ def diff(
     else:
         moved = [f"{before} → {now}" for before, now in found.moved]
         kinds = {"new": found.new, "changed": found.changed, "moved": moved, "gone": found.gone}
+        kinds["described"] = found.described
         for kind, paths in kinds.items():
             for path in paths[:SHOWN]:
-                typer.echo(f"{kind:8} {path}")
+                typer.echo(f"{kind:9} {path}")
             if len(paths) > SHOWN:
-                typer.echo(f"{kind:8} and {len(paths) - SHOWN} more; --json lists all")
+                typer.echo(f"{kind:9} and {len(paths) - SHOWN} more; --json lists all")
         if found.checkpoint:
             typer.echo("another checkpoint: every sound would be embedded (`index --anew`)")
         if not found:

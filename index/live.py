@@ -1,6 +1,7 @@
 """Sounds added to, and deleted from, an index that is being served: on disk before anyone is told."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,24 +12,26 @@ from typing import Any, BinaryIO
 
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.changes import FOLDER, STORED, Upload
-from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.interface import SearchIndex
 from m2d_clap.index.windows import Embedded
 
 _PATIENCE = 5.0  # seconds for another change, which takes a fraction of one
 _LONGEST_NAME = 100
+ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 @dataclass(frozen=True)
 class Heard:
     """A sound that was uploaded and embedded. content: SHA-256 of its bytes, in hex; name: the
-    file's, as it was given; metadata: JSON values."""
+    file's, as it was given; metadata: JSON values; model: fingerprint of the one that embedded it."""
 
     content: str
     name: str
     seconds: float
     windows: Sequence[Embedded]
     metadata: Mapping[str, Any]
+    model: str
 
     @property
     def id(self) -> str:
@@ -60,14 +63,20 @@ class Limits:
 def add(folder: Path, heard: Heard, file: BinaryIO) -> bool:
     """Stores a sound; whether it was not there yet.
 
-    On disk when this returns. Raises IndexBusyError where something else is writing, and
-    LibraryIndexError where the folder cannot be written.
+    On disk when this returns. Raises IndexBusyError where something else is writing, or an index of
+    another model has taken the place of the one it was embedded for, and LibraryIndexError where the
+    folder cannot be written.
     """
     with _writing(folder) as catalogue:
-        if heard.id in catalogue.complete():
+        origin = catalogue.origin()
+        if origin is not None and origin.fingerprint != heard.model:
+            raise IndexBusyError(f"the index {folder} is of another model now: try again soon")
+        if catalogue.has(heard.id):
             return False
         name = _plain(heard.name)
         ending = Path(name).suffix.lower()
+        if not ENDING.fullmatch(ending):
+            ending = ""
         stored = Path(STORED) / heard.content[:2] / f"{heard.content}{ending}"
         _store(file, folder / stored)
         path = f"{FOLDER}/{heard.id}/{name}"

@@ -17,7 +17,7 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,9 @@ from m2d_clap.index.windows import Embedded
 
 EXPORT_FILE, CLIPS_FILE, VECTORS_FILE = "export.json", "clips.jsonl", "vectors.npy"
 _FORMAT = 1
-_STORED = re.compile(rf"{STORED}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(\.[a-z0-9]{{1,8}})?")
+_TOGETHER = 1000  # windows in one transaction
+# Older releases kept whatever stood behind the last dot of a name.
+_STORED = re.compile(rf"{STORED}/[0-9a-f]{{2}}/([0-9a-f]{{64}})(\.[^/]{{1,200}})?")
 
 
 def export(folder: Path, to: Path) -> tuple[int, int]:
@@ -93,17 +95,18 @@ def _write(
                 file.put(record, rows, None if sound is None else _content(sound))
         return
     part.mkdir()
-    shape = (whole["windows"], whole["dim"])
-    vectors = np.lib.format.open_memmap(part / VECTORS_FILE, "w+", np.dtype("<f4"), shape)
-    row = 0
-    with (part / CLIPS_FILE).open("w", encoding="utf-8") as lines:
+    head = {"descr": "<f4", "fortran_order": False, "shape": (whole["windows"], whole["dim"])}
+    with (
+        (part / VECTORS_FILE).open("wb") as vectors,
+        (part / CLIPS_FILE).open("w", encoding="utf-8") as lines,
+    ):
+        # Written, not mapped: a disk that is full kills who writes to a mapped file.
+        np.lib.format.write_array_header_1_0(vectors, head)
         for record, rows, sound in told:
-            vectors[row : row + len(rows)] = rows
-            row += len(rows)
+            vectors.write(rows.astype("<f4").tobytes())
             if sound is not None:
                 _copy(sound, part / record["upload"]["stored"])
             lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-    vectors.flush()
     (part / EXPORT_FILE).write_text(json.dumps(whole))
 
 
@@ -183,6 +186,7 @@ def _fill(
 ) -> None:
     windows = 0
     sidecars: dict[str, dict[str, Any]] = {}
+    some = _Some(catalogue)
     for clip, rows, sound in told:
         cut = clip["windows"]
         if rows.shape != (len(cut), whole["dim"]) or not cut:
@@ -193,7 +197,7 @@ def _fill(
             raise ValueError(f"{clip['id']!r} is no id of a clip")
         windows += len(cut)
         files = [File(f["path"], f["size"], f["mtime_ns"]) for f in clip["files"]]
-        catalogue.add(
+        some.add(
             windows=[
                 (clip["id"], n, Embedded(float(start), float(end), vector))
                 for n, ((start, end), vector) in enumerate(zip(cut, rows, strict=True))
@@ -210,9 +214,28 @@ def _fill(
                 raise ValueError(f"{upload.stored!r} is no place of the upload {clip['id']}")
             _copy(sound, part / upload.stored)
             catalogue.changes.note(clip["id"], upload)
+    some.put()
     if windows != whole["windows"]:
         raise ValueError(f"it has {windows} windows, not {whole['windows']}")
     catalogue.tell(sidecars)
+
+
+class _Some:
+    """Rows for a catalogue, put into it many at a time: each time is awaited on the disk."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._rows: dict[str, list[Any]] = {}
+
+    def add(self, **rows: Sequence[Any]) -> None:
+        for table, more in rows.items():
+            self._rows.setdefault(table, []).extend(more)
+        if len(self._rows["windows"]) >= _TOGETHER:
+            self.put()
+
+    def put(self) -> None:
+        self._catalogue.add(**self._rows)
+        self._rows = {}
 
 
 def _copy(sound: Path | bytes, to: Path) -> None:

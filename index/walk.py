@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,12 @@ class Walk:
     files: tuple[File, ...]
     left: tuple[tuple[str, str], ...]
     hidden: int
+
+    def out_of_sight(self, known: Iterable[str]) -> set[str]:
+        """Which of these paths cannot be looked at, nor one of their folders: they may well be there
+        still."""
+        shut = {path for path, reason in self.left if reason.startswith(UNREADABLE)}
+        return {path for path in known if not shut.isdisjoint(_and_its_folders(path))}
 
 
 def walk(library: Path, out: Path) -> Walk:
@@ -83,6 +90,14 @@ def _look(path: Path, relative: str) -> File:
     if printable(relative) != relative:
         raise ValueError("its name is not UTF-8: rename it")
     return File(relative, status.st_size, status.st_mtime_ns)
+
+
+def _and_its_folders(path: str) -> Iterator[str]:
+    yield path
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+    yield "."
 
 
 def _because(error: OSError) -> str:

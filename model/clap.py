@@ -127,9 +127,13 @@ class Clap(nn.Module):
 def fastest_precision(device: str) -> Precision:
     """bfloat16 where the device computes in it, else float32: emulated it takes many times as long."""
     if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    able = torch.cpu.get_capabilities()
-    return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+        with torch.cuda.device(device):
+            able = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Older releases of torch do not tell.
+        known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        able = bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    return "bfloat16" if able else "float32"
 
 
 def similarity(audio: Tensor, text: Tensor) -> Tensor:

@@ -50,10 +50,6 @@ class FrontEndConfig:
         """The fewest samples the reflect padding can work on; shorter sounds get zeros behind."""
         return self.n_fft // 2 + 1
 
-    @property
-    def frame_seconds(self) -> float:
-        return self.hop / self.sample_rate
-
 
 @dataclass(frozen=True)
 class EncoderConfig:

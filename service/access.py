@@ -44,7 +44,7 @@ class Access:
         except ServiceError as error:
             refusal = problems.refusal(request, error)
             if isinstance(error, RateLimitError):
-                headers = self._standing(*error.args[1:])
+                headers = self._standing(error.rate, error.who)
                 refusal.headers["Retry-After"] = headers["RateLimit-Reset"]
             if isinstance(error, UnknownKeyError):
                 refusal.headers["WWW-Authenticate"] = "Bearer"
@@ -71,7 +71,7 @@ class Access:
         """Counts a request; the headers of the tightest limit. Raises RateLimitError."""
         for rate in self._rates:
             if not self._limiter.test(rate, who):
-                raise RateLimitError(f"more than {rate}: wait before you ask again", rate, who)
+                raise RateLimitError(rate, who)
         for rate in self._rates:
             self._limiter.hit(rate, who)
         if not self._rates:

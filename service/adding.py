@@ -13,6 +13,9 @@ from m2d_clap.index.windows import Embedded, windows
 from m2d_clap.model import Waveform
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ReadOnlyError, UnknownClipError
+from m2d_clap.service.together import together
+
+_DEEPEST = 20
 
 
 async def add(
@@ -27,11 +30,11 @@ async def add(
         return clip, False
     async with engine.upload(file) as sound:
         cut = list(windows([sound.samples], sound.sample_rate))
-        vectors = await asyncio.gather(
-            *(engine.heard(Waveform(window.samples, sound.sample_rate)) for window in cut)
+        vectors = await together(
+            engine.heard(Waveform(window.samples, sound.sample_rate)) for window in cut
         )
     embedded = [Embedded(w.start, w.end, v) for w, v in zip(cut, vectors, strict=True)]
-    heard = live.Heard(content, name, sound.seconds, embedded, known)
+    heard = live.Heard(content, name, sound.seconds, embedded, known, engine.model.fingerprint)
     new = await _written(engine, lambda: live.add(engine.index.folder, heard, file))
     clip = await asyncio.to_thread(engine.serving.newest.index.clip, heard.id)
     if clip is None:  # somebody else deleted it just now
@@ -47,17 +50,26 @@ async def delete(engine: Engine, clip_id: str) -> None:
 
 
 def metadata(given: str | None) -> dict[str, Any]:
-    """Raises RequestValidationError where it is no JSON object, or holds what JSON cannot."""
+    """Raises RequestValidationError where it is no JSON object, or holds what JSON cannot, or what
+    answers could not show."""
     if given is None:
         return {}
     try:
         known = json.loads(given)
-        json.dumps(known, allow_nan=False).encode()
+        json.dumps(known, allow_nan=False, ensure_ascii=False).encode()
+        deep = _depth(known) > _DEEPEST
     except (ValueError, RecursionError) as error:
         raise _wrong(f"this is no JSON: {error}") from error
     if not isinstance(known, dict):
         raise _wrong("this is no JSON object")
+    if deep:
+        raise _wrong(f"it is nested more than {_DEEPEST} deep")
     return known
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    return 1 + max(map(_depth, inner), default=0) if isinstance(value, dict | list) else 0
 
 
 def _wrong(message: str) -> RequestValidationError:

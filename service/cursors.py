@@ -51,7 +51,8 @@ def path(question: str, cursor: str) -> str:
 
 
 def _packed(values: list[Any]) -> str:
-    raw = json.dumps(values, separators=(",", ":")).encode()
+    text = json.dumps(values, separators=(",", ":"), ensure_ascii=False)
+    raw = text.encode("utf-8", "surrogatepass")  # a path need not be UTF-8
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

@@ -1,6 +1,7 @@
 """The server's side of the decoding processes: starts them, hands them files, replaces the dead."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -76,16 +77,15 @@ class DecodePool:
             asked.exception()  # heard here where nobody waits for it any more
 
     async def _one(self, job: Job, file: BinaryIO) -> Decoded:
-        source = await asyncio.to_thread(_descriptor, file)
-        out = _nameless()
-        try:
+        with contextlib.ExitStack() as opened:
+            source = await asyncio.to_thread(_descriptor, file)
+            opened.callback(os.close, source)
+            out = _nameless()
+            opened.callback(os.close, out)
             answer = await self._ask(job, source, out)
             if answer.error is not None:
                 raise _refusal(answer)
             return await asyncio.to_thread(_samples, out, answer.samples), answer.seconds
-        finally:
-            os.close(source)
-            os.close(out)
 
     async def _ask(self, job: Job, source: int, out: int) -> Answer:
         taken = False
@@ -206,13 +206,18 @@ class _Child:
 
 
 def _descriptor(file: BinaryIO) -> int:
-    """An open file of the system with the same bytes."""
+    """An open file of the system with the same bytes. Raises ValueError where the file was closed
+    meanwhile: its request has ended."""
     if isinstance(file, io.BufferedReader | io.FileIO):
         return os.dup(file.fileno())
     out = _nameless()
-    file.seek(0)
-    with os.fdopen(os.dup(out), "wb") as copy:
-        shutil.copyfileobj(file, copy, 1 << 20)
+    try:
+        file.seek(0)
+        with os.fdopen(os.dup(out), "wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+    except BaseException:
+        os.close(out)
+        raise
     return out
 
 

@@ -1,8 +1,13 @@
 """What the service can refuse, besides what the model and the index refuse."""
 
+from typing import TYPE_CHECKING
+
 from starlette.exceptions import HTTPException
 
 from m2d_clap.model.errors import AudioError, ClapError
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 
 class ServiceError(ClapError):
@@ -75,4 +80,8 @@ class ScopeError(ServiceError):
 
 
 class RateLimitError(ServiceError):
-    """A key or an address has asked more often than it may."""
+    """`who`, a key or an address, has asked more often than `rate` allows."""
+
+    def __init__(self, rate: "RateLimitItem", who: str) -> None:
+        super().__init__(f"more than {rate}: wait before you ask again")
+        self.rate, self.who = rate, who

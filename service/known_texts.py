@@ -7,12 +7,13 @@ import numpy as np
 
 from m2d_clap.service.jobs import Vectors
 
-_MOST = 4096
+_MOST, _LONGEST = 4096, 1000
 
 
 class KnownTexts:
     """embed: the unit vectors (texts, dim) of texts; asked for at most `together` at a time, so
-    that others get their turns. What was used longest ago is forgotten first."""
+    that others get their turns. What was used longest ago is forgotten first; long texts, which fill
+    the memory and are seldom asked for again, are not remembered."""
 
     def __init__(
         self,
@@ -35,8 +36,9 @@ class KnownTexts:
             vectors = await self._embed(turn, at > 0)
             found.update((t, v.copy()) for t, v in zip(turn, vectors, strict=True))
         for text, vector in found.items():
-            self._known[text] = vector
-            self._known.move_to_end(text)
+            if len(text) <= _LONGEST:
+                self._known[text] = vector
+                self._known.move_to_end(text)
         while len(self._known) > self._most:
             self._known.popitem(last=False)
         return np.stack([found[text] for text in texts])

@@ -3,26 +3,26 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from m2d_clap.model.errors import NotAudioError
+from m2d_clap.service.schemas import Body
 
 PATH = "/v1/embeddings"
 MOST_INPUTS = 2048
+LONGEST_TEXT = 8192
 
 Input = Annotated[str, StringConstraints(min_length=1)]
 
 
-class EmbeddingsRequest(BaseModel):
+class EmbeddingsRequest(Body):
     """Texts, or sounds as data URIs."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [
                 {"input": ["a dog barking", "rain"], "model": "m2d-clap"},
@@ -32,7 +32,8 @@ class EmbeddingsRequest(BaseModel):
     )
 
     input: Input | Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS)] = Field(
-        description="texts; with modality audio: data URIs, as data:audio/wav;base64,…"
+        description="texts, of at most 8192 characters each; with modality audio: data URIs, as "
+        "data:audio/wav;base64,…"
     )
     model: str | None = Field(
         None, description="any: the server has one model, whose name is in the answer"
@@ -45,6 +46,12 @@ class EmbeddingsRequest(BaseModel):
         None, ge=1, description="only the model's own number is understood; see GET /v1/model"
     )
     user: str | None = Field(None, description="ignored")
+
+    @model_validator(mode="after")
+    def _not_too_long(self) -> Self:
+        if self.modality == "text" and any(len(text) > LONGEST_TEXT for text in self.inputs):
+            raise ValueError(f"a text has at most {LONGEST_TEXT} characters: embed its parts")
+        return self
 
     @property
     def inputs(self) -> list[str]:

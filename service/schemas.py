@@ -4,10 +4,19 @@ uses it too."""
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 LONGEST_FILTER = 4000
 MOST_HITS = 1000
+MOST_FIELDS = 50
+"""Each unknown one is told: of thousands that would take the server seconds."""
 
 Theme = Literal["light", "dark"]
 
@@ -27,7 +36,7 @@ Count = Annotated[
 ]
 Cursor = Annotated[
     str,
-    Field(max_length=1000, description="`next` of the page before, with the same question"),
+    Field(max_length=8192, description="`next` of the page before, with the same question"),
 ]
 FilterText = Annotated[
     str,
@@ -60,6 +69,13 @@ class Body(BaseModel):
     """A request: no unknown fields, and no text where a number belongs."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, given: Any) -> Any:
+        if isinstance(given, dict) and len(given) > MOST_FIELDS:
+            raise ValueError(f"more than {MOST_FIELDS} fields, most of them unknown")
+        return given
 
 
 class Narrowed(Body):

@@ -13,6 +13,7 @@ from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import UnknownClipError
 from m2d_clap.service.questions import Part, Scale, direction, relevances
 from m2d_clap.service.schemas import Narrowed, Query, TextQuery
+from m2d_clap.service.together import together
 
 NOT_WEIGHT = -0.5
 # Searched without a thread, which costs more than such a search: under a millisecond.
@@ -57,7 +58,7 @@ async def by_parts(engine: Engine, query: Query, files: Sequence[BinaryIO]) -> F
         parts += [Part("text", v, t.weight) for v, t in zip(vectors, query.texts, strict=True)]
     for clip, given in zip(named, query.clips, strict=True):
         parts.append(Part("sound", await asyncio.to_thread(index.vector, clip), given.weight))
-    sounds = await asyncio.gather(*(engine.sound(file) for file in files))
+    sounds = await together(engine.sound(file) for file in files)
     parts += [Part("sound", v, w) for v, w in zip(sounds, weights, strict=True)]
     hashes = [await asyncio.to_thread(_hash, file) for file in files]
     texts = [[t.text, t.weight] for t in query.texts]

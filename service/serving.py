@@ -147,21 +147,31 @@ class Serving:
                 new = self._generation(index, model, plan, old)
                 if new.encoding is not old.encoding:
                     new.encoding.start()
-                    await _until_ready(new.encoding)
+                await self._switch(new, old)
             except ClapError as error:
                 self._metrics.reloads.labels("failed").inc()
                 _LOG.error("reload_failed", reason=str(error))
                 return False
-            async with self._refreshing:  # what came while it was opened
-                new = replace(new, index=await asyncio.to_thread(new.index.refreshed))
-                self._current = new
             self._metrics.reloads.labels("done").inc()
-            _LOG.info("reloaded", clips=len(new.index), generation=new.index.generation)
+            index = self._current.index
+            _LOG.info("reloaded", clips=len(index), generation=index.generation)
             if new.encoding is not old.encoding:
                 retiring = asyncio.create_task(_retire(old.encoding))
                 self._retiring.add(retiring)
                 retiring.add_done_callback(self._retiring.discard)
             return True
+
+    async def _switch(self, new: Generation, old: Generation) -> None:
+        """Raises ClapError, and ends encoders that nobody will use, where that cannot be."""
+        try:
+            if new.encoding is not old.encoding:
+                await _until_ready(new.encoding)
+            async with self._refreshing:  # what came while it was opened
+                self._current = replace(new, index=await asyncio.to_thread(new.index.refreshed))
+        except BaseException:
+            if new.encoding is not old.encoding:
+                await new.encoding.stop()
+            raise
 
     def _generation(
         self, index: SearchIndex, model: Description, plan: Plan, old: Generation | None
@@ -174,24 +184,26 @@ class Serving:
         return Generation(index, Encoding(plan, model, self._settings, self._metrics, self._traces))
 
     async def _watch(self) -> None:
-        every = self._settings.reload_seconds or None
         while True:
             try:
-                await asyncio.wait_for(self._asked.wait(), every)
-            except TimeoutError:
-                stamps = await asyncio.to_thread(self._stamps)
-                if stamps == self._seen:
-                    await self._refresh_quietly()
-                    continue
-                self._seen = stamps
-            self._asked.clear()
-            await self.reload()
+                await self._look()
+            except ClapError as error:
+                _LOG.error("refresh_failed", reason=str(error))
+            except Exception:  # noqa: BLE001  (whatever it was, the next index is to be noticed)
+                _LOG.exception("watch_failed")
 
-    async def _refresh_quietly(self) -> None:
+    async def _look(self) -> None:
+        """Waits for its time, or to be asked; takes in what is new then."""
         try:
-            await self.refresh()
-        except ClapError as error:
-            _LOG.error("refresh_failed", reason=str(error))
+            await asyncio.wait_for(self._asked.wait(), self._settings.reload_seconds or None)
+        except TimeoutError:
+            stamps = await asyncio.to_thread(self._stamps)
+            if stamps == self._seen:
+                await self.refresh()
+                return
+            self._seen = stamps
+        self._asked.clear()
+        await self.reload()
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
         """When, and as what, index and checkpoint were last written."""
@@ -234,13 +246,12 @@ def _open(settings: Settings) -> tuple[SearchIndex, Description, Plan]:
 
 
 async def _until_ready(encoding: Encoding) -> None:
-    """Raises WorkerDownError, and ends the encoding, where it cannot be loaded."""
+    """Raises WorkerDownError where it cannot be loaded."""
     end = asyncio.get_running_loop().time() + _LOADING
     while (missing := encoding.missing()) is not None:
         late = asyncio.get_running_loop().time() > end
         worker = encoding.worker  # which was ended from outside is started again, if not for ever
         if late or worker.unloadable or worker.deaths > _MOST_DEATHS:
-            await encoding.stop()
             raise WorkerDownError(missing)
         await asyncio.sleep(0.05)
 

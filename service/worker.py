@@ -53,8 +53,13 @@ class Worker:
         pause = _FIRST_PAUSE
         try:
             while True:
-                if await self._one_life():
-                    pause = _FIRST_PAUSE
+                try:
+                    if await self._one_life():
+                        pause = _FIRST_PAUSE
+                except OSError as error:  # the system lets no process start now; it may, later
+                    self.deaths += 1
+                    self.reason = f"the encoding process could not be started: {error}"
+                    _LOG.error("worker_not_started", reason=self.reason)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         finally:

@@ -123,7 +123,7 @@ def trainer(stage: Stage, execution: Execution = USUAL) -> Trainer:
 
 def main(folder: Path, parts: int, names: list[str]) -> None:
     torch.set_num_threads(1)
-    distributed.join("gloo")
+    distributed.join("cpu")
     for name in names:
         learning = trainer(STAGES[name], Execution(accumulate=parts))
         seen = [learning.advance() for _ in range(20)]

@@ -69,7 +69,7 @@ def main(folder: Path, seed: int) -> None:
             sound = f"{seed:08x}{step:08x}".encode()
             content = hashlib.sha256(sound).hexdigest()
             vector = np.eye(DIM, dtype=np.float32)[step % DIM]
-            heard = live.Heard(content, "a.wav", 1.0, [Embedded(0.0, 1.0, vector)], {})
+            heard = live.Heard(content, "a.wav", 1.0, [Embedded(0.0, 1.0, vector)], {}, "f" * 64)
             live.add(folder / "x", heard, io.BytesIO(sound))
             added.append(heard.id)
             say("add", heard.id)

@@ -149,6 +149,7 @@ def test_who_asks_too_often_is_told_when_to_come_back() -> None:
     refused = answers[-1]
     assert refused.json()["type"] == "/problems/rate-limit"
     assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.json()["detail"] == "more than 3 per 1 minute: wait before you ask again"
     assert refused.headers["ratelimit-limit"] == "3"
     assert refused.headers["ratelimit-policy"] == "3;w=60"
     assert asked(app, one, address="5.6.7.8").status_code == 200

@@ -131,6 +131,8 @@ def test_what_is_deleted_is_gone_at_once_and_the_library_s_own_file_stays(ask: A
         (sound(500), '{"a": NaN}', ("invalid-request", 422)),
         (sound(500), '{"a": 1e999}', ("invalid-request", 422)),
         (sound(500), "[" * 60000, ("invalid-request", 422)),
+        (sound(500), '{"a":' * 300 + "1" + "}" * 300, ("invalid-request", 422)),
+        (sound(500), '{"a": "\\ud800"}', ("invalid-request", 422)),
     ],
 )
 def test_misuse_is_refused_and_changes_nothing(

@@ -69,5 +69,9 @@ def test_known_texts_are_not_embedded_again_until_they_are_forgotten() -> None:
         await known.vectors(["4"])  # "2" was used longest ago
         assert (await known.vectors(["1", "2"]))[:, 0].tolist() == [1, 2]
         assert turns[2:] == [(("4",), False), (("2",), False)]
+        long = "1" * 1001
+        for _ in range(2):
+            await known.vectors([long])
+        assert turns[4:] == [((long,), False)] * 2
 
     asyncio.run(run())

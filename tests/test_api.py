@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -209,6 +210,7 @@ WRONG_QUERIES = (
     '{"query": "a", "top": 3}',
     '{"query": "\\ud800"}',
     f'{{"query": "{"a" * 1001}"}}',
+    json.dumps({"query": "a"} | {f"{number}": 0 for number in range(20_000)}),
 )
 
 
@@ -217,7 +219,26 @@ def test_a_wrong_query_says_which_field(client: httpx.Client, body: str) -> None
     headers = {"content-type": "application/json"}
     response = client.post("/v1/search/text", content=body, headers=headers)
     assert problem(response) == (422, "/problems/invalid-request")
-    assert response.json()["errors"]
+    assert 0 < len(response.json()["errors"]) < 50
+
+
+def test_one_bad_upload_of_several_ends_the_request_and_leaves_no_file_open(
+    made: Path, client: httpx.Client
+) -> None:
+    def ask() -> int:
+        files = [("file", b"no sound"), *[("file", wav(tone(0.5, 500)))] * 9]
+        return client.post("/v1/search", files=files, data={"query": "{}"}).status_code
+
+    def opened() -> float:
+        page = client.get("/metrics").text
+        return float(
+            next(w for w in page.splitlines() if w.startswith("process_open_fds")).split()[1]
+        )
+
+    assert ask() == 415
+    before = opened()
+    assert [ask() for _ in range(10)] == [415] * 10
+    assert opened() < before + 10
 
 
 def with_rate(rate: int) -> bytes:
@@ -292,7 +313,7 @@ def test_a_body_that_is_no_multipart_is_a_problem(client: httpx.Client) -> None:
 
 
 def test_a_body_without_a_length_is_capped_too(client: httpx.Client) -> None:
-    chunks = (b"x" * 1_000_000 for _ in range(12))
+    chunks = (b"x" * 1_000_000 for _ in range(2))
     headers = {"content-type": "application/json"}
     response = client.post("/v1/search/text", content=chunks, headers=headers)
     assert problem(response) == (413, "/problems/body-too-large")

@@ -204,6 +204,19 @@ def test_a_stage_without_a_parent_asks_for_one(library: Path) -> None:
     assert isinstance(answer.exception, CheckpointError) and "--parent" in str(answer.exception)
 
 
+def test_a_stage_of_one_process_refuses_several_and_what_it_does_not_know(
+    library: Path, parent: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent.save(library / "parent")
+    words = ["train", str(library / "tones.csv"), "--stage", "caption-mini"]
+    words += ["--parent", str(library / "parent"), "--out", str(library / "run")]
+    answer = CliRunner().invoke(build(), [*words, "--accumulate", "2"])
+    assert answer.exit_code == 2 and "--accumulate" in answer.output
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    answer = CliRunner().invoke(build(), words)
+    assert "one process" in str(answer.exception)
+
+
 def test_scores_of_other_tools_are_there_where_they_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def evaluate(said: Any, references: Any, metrics: list[str]) -> Any:
         if metrics == ["spice"]:

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 
 from m2d_clap.index import Index
 from m2d_clap.model import Checkpoint, Clap, read_audio
+from m2d_clap.service import cursors
 from m2d_clap.service.cli import build as cli
 from m2d_clap.service.client import AsyncClient, Client, ClientError, RefusedError
-from m2d_clap.service.schemas import Hits
+from m2d_clap.service.schemas import Hits, Narrowed
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +271,7 @@ def test_embeddings_of_texts_and_sounds_are_the_model_s_in_both_formats(
         ({"input": ""}, 422, "invalid_request"),
         ({"input": [1, 2]}, 422, "invalid_request"),
         ({"input": "x", "dimensions": 7}, 422, "invalid_request"),
+        ({"input": ["x", "y" * 10_000]}, 422, "invalid_request"),
         ({"input": "x", "modality": "audio"}, 415, "not_audio"),
         ({"input": "data:audio/wav;base64,!", "modality": "audio"}, 415, "not_audio"),
         ({"input": "data:audio/wav;base64,AAAA", "modality": "audio"}, 415, "not_audio"),
@@ -283,6 +285,13 @@ def test_refused_embeddings_have_that_api_s_error(
     error = answer.json()["error"]
     assert error["code"] == code and error["message"]
     assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("path", ["a/" * 1000 + "b.wav", "Записи/" * 200, "\U0001f514" * 900])
+def test_a_long_path_is_a_cursor_that_the_next_request_may_send(path: str) -> None:
+    cursor = cursors.of_path("0" * 16, path)
+    assert Narrowed(cursor=cursor).cursor == cursor
+    assert cursors.path("0" * 16, cursor) == path
 
 
 def test_the_library_is_listed_by_path_in_pages(client: Client, index: Index) -> None:

@@ -310,6 +310,20 @@ def test_who_goes_away_in_the_middle_takes_no_process_with_him() -> None:
     with_decoder(test)
 
 
+def test_an_upload_whose_request_has_ended_leaves_no_file_open() -> None:
+    async def test(decoder: Decoder) -> None:
+        await decoder.pool.start()
+        before = len([*Path("/proc/self/fd").iterdir()])
+        for _ in range(20):
+            ended = io.BytesIO(wav(tone(0.5)))
+            ended.close()
+            with pytest.raises(ValueError, match="closed"):
+                await decoder.decode(ended, RATE)
+        assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+    with_decoder(test)
+
+
 def test_a_library_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "long.wav", RATE, tone(3.0))
 

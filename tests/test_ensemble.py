@@ -102,6 +102,13 @@ def test_a_stage_with_an_ensemble_says_that_it_needs_teachers() -> None:
         Trainer(STAGE, learning(), 0)
 
 
+def test_all_that_learns_is_moved_by_it_as_several_processes_need() -> None:
+    learning = trainer()
+    learning.gradients(learning.take())
+    moved = [p for p in learning.learner.parameters() if p.requires_grad]
+    assert moved and all(p.grad is not None for p in moved)
+
+
 def test_teachers_of_other_spaces_are_refused() -> None:
     wide = dataclasses.replace(SQUARES, projector=ProjectorConfig("mlp", dim=20, hidden=16))
     with pytest.raises(ClapError, match="cannot teach together"):

@@ -344,7 +344,14 @@ def test_an_export_to_parquet_is_one_file_that_others_read_and_comes_back_the_sa
 ) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     content = hashlib.sha256(b"its bytes").hexdigest()
-    sound = Heard(content, "rex.wav", 1.0, [Embedded(0.0, 1.0, np.eye(1, 16)[0])], {"by": "Ann"})
+    sound = Heard(
+        content,
+        "rex.wav",
+        1.0,
+        [Embedded(0.0, 1.0, np.eye(1, 16)[0])],
+        {"by": "Ann"},
+        Index.open(out).fingerprint,
+    )
     live.add(out, sound, io.BytesIO(b"its bytes"))
     file = tmp_path / "e.parquet"
     assert export(out, file) == (5, 6)
@@ -460,11 +467,16 @@ def test_diff_says_what_a_run_would_take_in(
         "changed": ["low/c.wav"],
         "moved": [["a.wav", "moved.wav"]],
         "gone": ["b.wav"],
+        "described": [],
         "checkpoint": True,
     }
     report = build(library, out, models[0])
     assert (report.new, report.changed, report.moved, report.gone) == (1, 1, 1, 1)
     assert "nothing differs" in call("library", "diff", out).stdout
+    (library / "new.json").write_text('{"title": "news"}')
+    assert "described new.wav" in call("library", "diff", out).stdout
+    assert build(library, out, models[0]).new == 0
+    assert call("library", "diff", out).exit_code == 0
 
 
 # what goes wrong --------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Clips that come and go while an index is open: durable, found at once, kept by every later run."""
 
 import io
+import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.compaction import compact
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.live import Heard, Limits
+from m2d_clap.index.transfer import export, import_
+from m2d_clap.index.walk import File
 from m2d_clap.index.windows import Embedded
 
 RATE = 1000
@@ -60,7 +64,7 @@ def heard(number: int, name: str = "dog.wav", **known: Any) -> tuple[Heard, io.B
     content = f"{number:064x}"[::-1]
     vector = np.zeros(4, np.float32)
     vector[number % 4] = 1
-    sound = Heard(content, name, 1.5, [Embedded(0.0, 1.5, vector)], known)
+    sound = Heard(content, name, 1.5, [Embedded(0.0, 1.5, vector)], known, "f" * 64)
     return sound, io.BytesIO(b"bytes %d" % number)
 
 
@@ -104,7 +108,7 @@ def test_what_is_deleted_is_gone_for_good_until_it_is_added_again(made: Path) ->
     ):
         step()
         assert [c.path for c in Index.open(made / "x").clips] == ["0.wav", "2.wav"]
-    again = Heard(clips["1.wav"] + "0" * 48, "again.wav", 2.0, sound.windows, {})
+    again = Heard(clips["1.wav"] + "0" * 48, "again.wav", 2.0, sound.windows, {}, "f" * 64)
     live.add(made / "x", again, io.BytesIO(b"the same"))
     (clip,) = [c for c in Index.open(made / "x").clips if c.id == again.id]
     assert clip.paths == ("moved.wav", f"uploads/{again.id}/again.wav")
@@ -221,6 +225,39 @@ def test_an_upload_cut_short_leaves_nothing_and_an_index_without_catalogue_takes
     assert len(Index.open(made / "x")) == 3
     with pytest.raises(LibraryIndexError, match="not there"):
         live.add(made / "x", *heard(1))
+
+
+def test_a_sound_heard_by_another_model_is_not_taken_in(made: Path) -> None:
+    sound, file = heard(1)
+    with pytest.raises(IndexBusyError, match="another model"):
+        live.add(made / "x", replace(sound, model="0" * 64), file)
+    assert len(Index.open(made / "x")) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["Dr. Who", "recording.m4a (1)", "take.final_mix", "a." + "ж" * 200]
+)
+def test_an_upload_of_any_name_is_stored_and_comes_back_from_an_export(
+    made: Path, name: str
+) -> None:
+    live.add(made / "x", *heard(1, name))
+    stored = next(clip.stored for clip in Index.open(made / "x").clips if clip.stored)
+    assert re.fullmatch(r"[0-9a-f]{64}(\.[a-z0-9]{1,8})?", Path(stored).name)
+    export(made / "x", made / "e")
+    assert import_(made / "e", made / "y") == (4, 4)
+
+
+def test_an_export_while_a_changed_file_is_taken_in_is_whole(made: Path) -> None:
+    with Catalogue.open(made / "x" / CATALOGUE_FILE) as catalogue:
+        *_, last = catalogue.stamps()
+        catalogue.add(
+            windows=[("e" * 16, 0, Embedded(0.0, 1.0, np.eye(4, dtype=np.float32)[0]))],
+            clips=[("e" * 16, 1.0)],
+            files=[(File(last[0], 1, 1), "e" * 16)],
+        )
+        assert catalogue.count() == (3, 3)
+    export(made / "x", made / "e")
+    assert import_(made / "e", made / "y") == (3, 3)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from scipy.io import wavfile
 from m2d_clap.index import Index, build_index, live
 from m2d_clap.index.anew import build_anew
 from m2d_clap.index.backup import back_up, restore
+from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.check import check_index
 from m2d_clap.index.compaction import compact
 from m2d_clap.index.difference import difference
 from m2d_clap.index.duplicates import duplicates
-from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.transfer import export, import_
 from m2d_clap.index.windows import Embedded
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
@@ -60,7 +61,9 @@ def out(request: pytest.FixtureRequest, tmp_path: Path, models: list[Path]) -> P
     (own,) = [clip for clip in index.clips if clip.path == "2.wav"]
     live.delete(folder, own.id)
     windows = [Embedded(0.0, 1.0, np.eye(16, dtype=np.float32)[3])]
-    heard = live.Heard(CONTENT, "rex.wav", 1.0, windows, {"title": "Rex", "year": 2024})
+    heard = live.Heard(
+        CONTENT, "rex.wav", 1.0, windows, {"title": "Rex", "year": 2024}, index.fingerprint
+    )
     assert live.add(folder, heard, io.BytesIO(SOUND))
     if request.param == "compacted":
         assert compact(folder)
@@ -125,6 +128,19 @@ def test_copies_and_exports_hold_what_was_uploaded_and_leave_out_what_was_delete
         assert (report.clips, report.embedded) == (3, 0)
         assert state(tmp_path / name) == before
         assert not check_index(library, tmp_path / name).findings
+
+
+def test_a_restore_waits_for_who_is_writing(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m2d_clap.index.backup._PATIENCE", 0.0)
+    back_up(out, tmp_path / "backup")
+    with (
+        Catalogue.open(out / CATALOGUE_FILE),
+        pytest.raises(IndexBusyError, match="let it end"),
+    ):
+        restore(tmp_path / "backup", out, replace=True)
+    assert restore(tmp_path / "backup", out, replace=True) is not None
 
 
 def test_an_export_that_names_another_place_for_an_upload_makes_no_index(

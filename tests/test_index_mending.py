@@ -15,10 +15,13 @@ import pytest
 
 from m2d_clap.index import Index, build_index
 from m2d_clap.index.base import Base
-from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.catalogue import CATALOGUE_FILE, LOCK_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import write_generation
+from m2d_clap.index.lock import held
 from m2d_clap.index.origin import Origin
+from m2d_clap.index.walk import File
+from m2d_clap.index.windows import Embedded
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
 from m2d_clap.model.config import EncoderConfig
 
@@ -114,9 +117,28 @@ def test_the_generation_before_stays_and_older_ones_go(tmp_path: Path) -> None:
     assert places(tmp_path) == ["generation-3", "generation-4"]
     (tmp_path / "generation-9").mkdir()  # left by a run that was killed before its switch
     (tmp_path / "making-0-ab").mkdir()
-    (tmp_path / f"making-{os.getpid()}-ab").mkdir()  # by one that is still at it
+    (tmp_path / "making-1-ab").mkdir()
+    with held(tmp_path / "making-1-ab" / LOCK_FILE, 0.0):  # by one that is still at it
+        generation(tmp_path)
+    assert places(tmp_path) == ["generation-10", "generation-4", "making-1-ab"]
     generation(tmp_path)
-    assert places(tmp_path) == ["generation-10", "generation-4", f"making-{os.getpid()}-ab"]
+    assert "making-1-ab" not in places(tmp_path), "whoever let go has been killed"
+
+
+def test_vectors_of_two_lengths_are_explained_and_the_generation_before_stays(
+    tmp_path: Path,
+) -> None:
+    generation(tmp_path)
+    with Catalogue.open(tmp_path / CATALOGUE_FILE) as catalogue:
+        for number, dim in enumerate((4, 2)):
+            catalogue.add(
+                windows=[(f"{number}" * 16, 0, Embedded(0.0, 1.0, np.ones(dim, np.float32)))],
+                clips=[(f"{number}" * 16, 1.0)],
+                files=[(File(f"{number}.wav", 1, 1), f"{number}" * 16)],
+            )
+    with pytest.raises(LibraryIndexError, match="--anew"):
+        generation(tmp_path)
+    assert places(tmp_path) == ["generation-1"]
 
 
 def test_an_index_replaced_while_it_is_opened_is_opened_anew(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from m2d_clap.index import Place, SearchIndex, live
+from m2d_clap.index import Clip, Place, SearchIndex, live
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.engines import Faiss, engine_at, open_index
 from m2d_clap.index.errors import IndexUnreachableError, LibraryIndexError
@@ -276,8 +276,19 @@ def test_a_clip_of_many_windows_does_not_hide_the_others(engine: Engine) -> None
 def heard(number: int, **known: Any) -> tuple[Heard, io.BytesIO]:
     vector = np.zeros(DIM, np.float32)
     vector[number % DIM] = 1
-    sound = Heard(f"{number:064x}"[::-1], "dog.wav", 1.5, [Embedded(0.0, 1.5, vector)], known)
+    sound = Heard(
+        f"{number:064x}"[::-1], "dog.wav", 1.5, [Embedded(0.0, 1.5, vector)], known, "f" * 64
+    )
     return sound, io.BytesIO(b"bytes %d" % number)
+
+
+def test_a_clip_is_in_milvus_when_its_first_window_is() -> None:
+    rows = pytest.importorskip("m2d_clap.index.milvus.collection")._rows
+    clip = Clip("c" * 16, 30.0, ("a.wav",))
+    windows = [
+        Embedded(10.0 * n, 10.0 * n + 10, np.eye(DIM, dtype=np.float32)[n]) for n in range(3)
+    ]
+    assert [row["position"] for row in rows(clip, windows)] == [2, 1, 0]
 
 
 def test_what_is_added_and_deleted_is_searched_at_once_and_kept_by_every_later_run(

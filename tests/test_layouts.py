@@ -57,6 +57,8 @@ CLOTHO: dict[str, str | bytes] = {
     b'"[0, 845524]",Ren\xe9,http://creativecommons.org/licenses/by/3.0/\n',
     "clotho_metadata_validation.csv": b"file_name,keywords,sound_id,sound_link,start_end_samples,"
     b"manufacturer,license\nRain.wav,rain,Not found,Not found,,Not found,Not found\n",
+    "clotho_metadata_evaluation.csv": b"file_name,keywords,sound_id,sound_link,start_end_samples,"
+    b"manufacturer,license\n",
     "development/Distorted AM Radio noise.wav": "",
     "validation/Rain.wav": "",
     "evaluation/Santa Motor.wav": "",
@@ -215,6 +217,9 @@ def test_clotho(tmp_path: Path) -> None:
     ]
     assert rows[0].captions == ("A noise, loud", "b", "c", "d", "e,f")
     assert rows[0].columns["licence"] == "CC BY 3.0"
+    next(tmp_path.rglob("clotho_metadata_validation.csv")).unlink()
+    with pytest.raises(ManifestError, match="which recordings"):
+        convert(LAYOUTS["clotho"], tmp_path / "source", tmp_path / "again.csv")
 
 
 def test_audiocaps_with_the_captions_of_a_clip_together(tmp_path: Path) -> None:

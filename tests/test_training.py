@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,15 +18,18 @@ from typer.testing import CliRunner
 from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.service.cli import build
+from m2d_clap.training import captions
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
 from m2d_clap.training.data import Plan
-from m2d_clap.training.evaluate import evaluate
+from m2d_clap.training.evaluate import evaluate, right_answers
 from m2d_clap.training.loop import Trainer, TrainingDivergedError
 from m2d_clap.training.losses import caption_loss, contrastive_loss
 from m2d_clap.training.m2d import PredictorConfig
 from m2d_clap.training.manifest import ManifestError, Row, read_manifest
+from m2d_clap.training.masking import random_mask
 from m2d_clap.training.metrics import retrieval
+from m2d_clap.training.optim import average
 from m2d_clap.training.run import RunError, Status, run
 from m2d_clap.training.stages import STAGE_1_MINI, STAGES, Stage
 from m2d_clap.training.validation import by_retrieval
@@ -141,6 +144,77 @@ def test_an_epoch_visits_every_sound_once(lengths: list[int], seed: int) -> None
     assert sorted(m for b in batches for m in b.members) == list(range(len(lengths)))
     assert list(batches) == list(plan.epoch(3))
     assert all(1 <= b.columns <= 20 for b in batches)
+
+
+def test_a_batch_of_clicks_has_a_patch_to_see_and_one_to_hide() -> None:
+    plan = Plan((1,) * 8, batch=4, most_columns=80, seed=0)
+    assert {batch.columns for batch in plan.epoch(0)} == {2}
+    mask = random_mask(3, 2, 0.7, torch.Generator().manual_seed(0))
+    assert mask.visible.shape == mask.masked.shape == (3, 1)
+
+
+def test_averaged_weights_come_with_the_statistics_that_were_counted() -> None:
+    slow, fast = torch.nn.BatchNorm1d(2, affine=False), torch.nn.BatchNorm1d(2, affine=False)
+    fast(torch.randn(8, 2) + 3)
+    average(slow, fast, 0.9, 100)
+    for name, buffer in fast.named_buffers():
+        assert torch.equal(buffer, dict(slow.named_buffers())[name])
+
+
+def test_captions_are_embedded_once_and_a_stopped_run_goes_on_at_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Encoder(torch.nn.Module):
+        texts: ClassVar[list[str]] = []
+
+        def embed(self, texts: list[str]) -> torch.Tensor:
+            if "x" * 7 in texts and "x" * 7 not in self.texts:
+                self.texts.append("x" * 7)
+                raise KeyboardInterrupt
+            self.texts.extend(texts)
+            return torch.tensor([[float(len(text))] * 384 for text in texts])
+
+    monkeypatch.setattr(captions, "load_text_encoder", lambda *_: Encoder())
+    monkeypatch.setattr(captions, "_PART", 4)
+    monkeypatch.setattr(captions, "_TOGETHER", 2)
+    texts = ["x" * length for length in (3, 1, 7, 5, 2, 9, 4)]
+    given = texts, TextConfig("minilm"), tmp_path
+    with pytest.raises(KeyboardInterrupt):
+        captions.sentence_embeddings(*given)
+    told: list[int] = []
+    found = captions.sentence_embeddings(*given, progress=told.append)
+    assert found[:, 0].tolist() == [3, 1, 7, 5, 2, 9, 4]
+    assert Encoder.texts.count("x") == 1, "its part was kept"
+    assert told == sorted(told) and told[-1] == len(texts)
+    seen = len(Encoder.texts)
+    assert torch.equal(captions.sentence_embeddings(*given), found)
+    assert len(Encoder.texts) == seen
+    assert len([*tmp_path.glob("*.safetensors")]) == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.sampled_from("abc"), min_size=1), st.sampled_from("xy ")), min_size=1
+    )
+)
+def test_a_clip_answers_its_captions_and_those_of_its_label(
+    told: list[tuple[list[str], str]],
+) -> None:
+    rows = [Row(Path("f"), tuple(texts), label.strip(), "test", {}) for texts, label in told]
+    texts = sorted({text for row in rows for text in row.captions})
+    wanted = [
+        [
+            any(
+                text in other.captions
+                and (other is row or (row.label and other.label == row.label))
+                for other in rows
+            )
+            for text in texts
+        ]
+        for row in rows
+    ]
+    assert right_answers(rows, texts).tolist() == wanted
 
 
 @settings(max_examples=30, deadline=None)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,30 @@ def test_a_worker_that_dies_while_it_is_sent_much_is_replaced(checkpoint: Path) 
         await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())
+
+
+def test_a_worker_that_cannot_be_started_now_is_started_later(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair, refused = socket.socketpair, [OSError(24, "Too many open files")]
+
+    def few() -> Any:
+        if refused:
+            raise refused.pop()
+        return pair()
+
+    async def run() -> None:
+        worker = Worker(Plan(checkpoint, "cpu", threads=1))
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0.1)
+        assert "Too many open files" in worker.reason and worker.deaths == 1
+        await asyncio.wait_for(worker.ready.wait(), 60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    monkeypatch.setattr(socket, "socketpair", few)
+    with caplog.at_level(logging.CRITICAL):
+        asyncio.run(run())
 
 
 def test_a_worker_that_hangs_is_ended(checkpoint: Path) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,35 +12,76 @@ from torch import Tensor
 
 from m2d_clap.model.config import TextConfig
 from m2d_clap.model.text_encoder import SPECS, load_text_encoder
+from m2d_clap.training.alone import alone
 from m2d_clap.training.manifest import Row
+
+_PART, _TOGETHER = 1 << 15, 64
 
 LABEL = -1
 """The last wording is the label alone."""
 
 
-@torch.inference_mode()
+Progress = Callable[[int], None]
+"""Told how many are done."""
+
+
 def sentence_embeddings(
-    texts: Sequence[str], config: TextConfig, cache: Path, path: Path | None = None
+    texts: Sequence[str],
+    config: TextConfig,
+    cache: Path,
+    path: Path | None = None,
+    device: str = "cpu",
+    progress: Progress = lambda _: None,
 ) -> Tensor:
-    """(texts, width) float32 of the encoder `config` names, kept in `cache`.
+    """(texts, width) float32 of the encoder `config` names, kept in `cache`; stopped, the same call
+    goes on at the part it was in.
 
     Raises TextEncoderError where it is needed and found neither in the folder `path` nor elsewhere.
     """
     identity = json.dumps([config.kind, config.max_tokens, *texts])
     file = cache / f"captions-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
     if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        encoder = load_text_encoder(config, path)
-        # Of like length together, so that little is padded.
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
-        embeddings = torch.empty(len(texts), SPECS[config.kind].dim)
-        for start in range(0, len(order), 64):
-            part = order[start : start + 64]
-            embeddings[part] = encoder.embed([texts[number] for number in part]).float().cpu()
-        aside = file.with_suffix(".part")
-        save_file({"embeddings": embeddings}, aside)
-        aside.replace(file)
+        with alone(cache):
+            if not file.is_file():
+                _embed(texts, config, file, path, device, progress)
+    progress(len(texts))
     return load_file(file)["embeddings"]
+
+
+@torch.inference_mode()
+def _embed(
+    texts: Sequence[str],
+    config: TextConfig,
+    file: Path,
+    path: Path | None,
+    device: str,
+    progress: Progress,
+) -> None:
+    encoder = load_text_encoder(config, path).to(device)
+    # Of like length together, so that little is padded.
+    order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+    embeddings = torch.empty(len(texts), SPECS[config.kind].dim)
+    parts: list[Path] = []
+    for start in range(0, len(order), _PART):
+        part = order[start : start + _PART]
+        parts.append(file.with_suffix(f".{len(parts)}.safetensors"))
+        if not parts[-1].is_file():
+            embedded = []
+            for at in range(0, len(part), _TOGETHER):
+                some = [texts[number] for number in part[at : at + _TOGETHER]]
+                embedded.append(encoder.embed(some).float().cpu())
+                progress(start + at + len(some))
+            _save(torch.cat(embedded), parts[-1])
+        embeddings[part] = load_file(parts[-1])["embeddings"]
+    _save(embeddings, file)
+    for made in parts:
+        made.unlink()
+
+
+def _save(embeddings: Tensor, file: Path) -> None:
+    aside = file.with_suffix(".part")
+    save_file({"embeddings": embeddings}, aside)
+    aside.replace(file)
 
 
 @dataclass(frozen=True)
@@ -108,11 +149,13 @@ def caption_bank(
     embedded: bool = True,
     path: Path | None = None,
     wordings_embedded: int = 3,
+    device: str = "cpu",
+    progress: Progress = lambda _: None,
 ) -> CaptionBank:
     """Captions in their wordings, embedded.
 
     Without `embedded` the captions stay texts, for a text encoder that learns. The papers' pairs
-    need the first wording only.
+    need the first wording only. progress: for each wording anew.
     """
     numbers = _numbered(rows)
     of_sound = [tuple(numbers[caption, row.label] for caption in row.captions) for row in rows]
@@ -124,6 +167,7 @@ def caption_bank(
     vectors: tuple[Tensor, ...] = ()
     if embedded:
         vectors = tuple(
-            sentence_embeddings(w, config, cache, path) for w in texts[:wordings_embedded]
+            sentence_embeddings(w, config, cache, path, device, progress)
+            for w in texts[:wordings_embedded]
         )
     return CaptionBank(texts, vectors, tuple(groups), tuple(of_sound))

@@ -17,7 +17,7 @@ from m2d_clap.training import distributed, panels
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captioning.command import train_captioner
 from m2d_clap.training.captioning.recipe import CAPTION_STAGES, CaptionStage
-from m2d_clap.training.captions import caption_bank
+from m2d_clap.training.captions import Progress, caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import rows_where
 from m2d_clap.training.execution import Execution
@@ -123,8 +123,14 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     if stage in CAPTION_STAGES:
-        if teacher:
-            raise typer.BadParameter(f"stage {stage} learns from no --teacher")
+        strange = {
+            "--teacher": teacher, "--texts": texts, "--zero-shot-where": zero_shot_where,
+            "--precision": precision != "auto", "--accumulate": accumulate > 1,
+            "--checkpoint-activations": checkpoint_activations, "--compile": compiled,
+        }  # fmt: skip
+        for option, given in strange.items():
+            if given:
+                raise typer.BadParameter(f"stage {stage} knows no {option}")
         speaking = _changed(CAPTION_STAGES[stage], epochs, batch, base_rate)
         _captions(
             speaking, manifest, out, parent, seed, without_licence or [], procedural, every,
@@ -133,9 +139,9 @@ def train(
         return
     recipe = _changed(STAGES[stage], epochs, batch, base_rate)
     counts = rows_where(zero_shot_where)
-    on = _device(device)
+    on = distributed.device_of(device)
     exact = fastest_precision(on) if precision == "auto" else cast(Precision, precision)
-    distributed.join("nccl" if on.startswith("cuda") else "gloo")
+    distributed.join(on)
     fast = on.startswith("cuda")
     execution = Execution(
         accumulate=accumulate,
@@ -166,7 +172,10 @@ def train(
     }
     with View(shown=distributed.rank() == 0) as view:
         sounds = _sounds(learning, recipe.model.front_end, cache, view) if recipe.hears else []
-        data = _training_set(recipe, learning, sounds, cache, text_encoder_path, texts or [])
+        captions = view.counting("captions", sum(len(row.captions) for row in learning))
+        data = _training_set(
+            recipe, learning, sounds, cache, text_encoder_path, texts or [], on, captions
+        )
         if data.lessons is not None:
             settings["lessons"] = data.lessons.identity
         text = None
@@ -178,6 +187,7 @@ def train(
             else:
                 text = text_weights(recipe.model.text, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text, exact, execution, teachers)
+        trainer.polyak.text_encoder_path = text_encoder_path  # it is asked texts when it is scored
         validation = None
         heard: Sequence[torch.Tensor] = []
         if recipe.losses.labels:
@@ -256,7 +266,8 @@ def _captions(
     }
     try:
         best = train_captioner(
-            stage, first, learning, valid, out, cache, seed, _device(device), every, settings,
+            stage, first, learning, valid, out, cache, seed, distributed.device_of(device), every,
+            settings,
             text_encoder_path,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -272,13 +283,19 @@ def _training_set(
     cache: Path,
     text_encoder_path: Path | None,
     texts: Sequence[Path],
+    device: str,
+    progress: Progress,
 ) -> TrainingSet:
     taught = None
     if stage.teacher is not None:
         words = find_tokenizer(stage.model.text, text_encoder_path).words
         taught = lessons(rows, texts, words, stage.teacher, cache, text_encoder_path)
     embedded = bool(stage.losses.contrast) and not stage.learns_text
-    bank = caption_bank(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings)
+    bank = caption_bank(
+        *(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings),
+        device,
+        progress,
+    )
     weights = tuple(row.weight for row in rows)
     if len(set(weights)) == 1:
         weights = ()
@@ -306,12 +323,6 @@ def _list(as_json: bool) -> None:
         typer.echo(f"{stage.name}: {stage.epochs} epochs, batch {stage.batch}, {stage.model.name}")
     for captions in CAPTION_STAGES.values():
         typer.echo(f"{captions.name}: {captions.epochs} epochs, batch {captions.batch}, captions")
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{distributed.local_rank()}" if name == "cuda" else name
 
 
 def _sounds(

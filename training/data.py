@@ -49,7 +49,8 @@ class Epoch(Sequence[Batch]):
             return [self[i] for i in range(*place.indices(len(self)))]
         number = int(self._order[place])
         part = slice(self._starts[number], self._starts[number + 1])
-        common = max(1, int(np.quantile(self._lengths[part], 0.25)))
+        # One column to see and one to hide, though most sounds be shorter: they are filled up.
+        common = max(2, int(np.quantile(self._lengths[part], 0.25)))
         return Batch(tuple(self._drawn[part].tolist()), common)
 
 

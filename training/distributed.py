@@ -1,17 +1,38 @@
 """Several processes as one: what torchrun says, and values gathered with their gradients."""
 
 import os
-from typing import Literal
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_PATIENCE = timedelta(hours=6)
+"""While one process scores, saves or prepares what all need, the others wait for it."""
 
-def join(backend: Literal["nccl", "gloo"]) -> None:
-    """Joins the processes that torchrun started; does nothing without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group(backend)
+
+def started() -> int:
+    """How many processes torchrun started, whether they have joined or not; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def device_of(name: str) -> str:
+    """This process's device. name: "auto" (CUDA where there is one), "cpu" or "cuda"."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{local_rank()}" if name == "cuda" else name
+
+
+def join(device: str) -> None:
+    """Joins the processes that torchrun started, each on its device; does nothing without it."""
+    if started() == 1 or dist.is_initialized():
+        return
+    on = torch.device(device)
+    if on.type == "cuda":
+        torch.cuda.set_device(on)  # else every process would use the first one beside its own
+        dist.init_process_group("nccl", device_id=on, timeout=_PATIENCE)
+    else:
+        dist.init_process_group("gloo", timeout=_PATIENCE)
 
 
 def rank() -> int:

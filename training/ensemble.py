@@ -35,7 +35,6 @@ class Ensemble:
                     f"{first.name} and {other.name} cannot teach together: their log-mels, text "
                     "encoders or spaces differ"
                 )
-        self.config = first
         self._claps = [teacher.clap(device).requires_grad_(False) for teacher in teachers]
         for clap in self._claps:
             clap.precision = precision

@@ -111,7 +111,7 @@ def compare(clap: Clap, rows: Sequence[Row], sounds: Sequence[Tensor]) -> Compar
     audio = embed_sounds(clap, sounds)
     captions = tuple(dict.fromkeys(c for row in rows for c in row.captions))
     scores = similarity(audio, clap.embed_text(captions)).float().cpu().numpy()
-    return Compared(audio, captions, scores, _right(rows, captions))
+    return Compared(audio, captions, scores, right_answers(rows, captions))
 
 
 def prompt(
@@ -127,12 +127,15 @@ def prompt(
     return Prompted(labels, scores, np.array([labels.index(rows[i].label) for i in chosen]))
 
 
-def _right(rows: Sequence[Row], captions: Sequence[str]) -> Truth:
-    """(clips, captions) bool: the clip has the caption, or a label that goes with it."""
-    labels: dict[str, set[str]] = {caption: set() for caption in captions}
+def right_answers(rows: Sequence[Row], captions: Sequence[str]) -> Truth:
+    """(clips, captions) bool: the clip has the caption, or a label that goes with it. captions: all
+    of the rows', each once."""
+    column = {caption: number for number, caption in enumerate(captions)}
+    of_label: dict[str, set[int]] = {}
     for row in rows:
-        for caption in row.captions:
-            labels[caption] |= {row.label} - {""}
-    return np.array(
-        [[c in row.captions or row.label in labels[c] for c in captions] for row in rows]
-    )
+        if row.label:
+            of_label.setdefault(row.label, set()).update(column[c] for c in row.captions)
+    right = np.zeros((len(rows), len(captions)), np.bool_)
+    for answers, row in zip(right, rows, strict=True):
+        answers[[*of_label.get(row.label, ()), *(column[c] for c in row.captions)]] = True
+    return right

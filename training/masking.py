@@ -49,7 +49,7 @@ def random_mask(
     """Every patch is equally likely to be masked, independently for each sound."""
     noise = torch.rand(batch, patches, generator=generator).to(device or "cpu")
     shuffle = noise.argsort(dim=1)
-    return Mask(shuffle, shuffle.argsort(dim=1), kept(patches, ratio))
+    return Mask(shuffle, shuffle.argsort(dim=1), max(1, kept(patches, ratio)))
 
 
 def structured_mask(

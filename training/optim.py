@@ -36,12 +36,16 @@ def ema_decay(step: int, steps: int, first: float = 0.99995, last: float = 0.999
 
 @torch.no_grad()
 def average(slow: nn.Module, fast: nn.Module, decay: float, step: int) -> None:
-    """Moves the averaged weights `slow` towards `fast`, the same modules, after `step` (from 0)."""
+    """Moves the averaged weights `slow` towards `fast`, the same modules, after `step` (from 0).
+    Buffers, such as a batch norm's running means, are averages already: they are copied."""
     # Young averages would remember the random start for long.
     decay = min(decay, (1 + step) / (10 + step))
     learned = dict(fast.named_parameters())
     for name, weight in slow.named_parameters():
         weight.lerp_(learned[name].detach(), 1 - decay)
+    counted = dict(fast.named_buffers())
+    for name, buffer in slow.named_buffers():
+        buffer.copy_(counted[name])
 
 
 def parameter_groups(

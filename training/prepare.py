@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from m2d_clap.training.captions import caption_bank
+from m2d_clap.training.distributed import device_of
 from m2d_clap.training.leaks import refuse_leaks
 from m2d_clap.training.manifest import check_files, licensed, read_manifest
 from m2d_clap.training.shards import load_log_mels, verify
@@ -25,6 +26,9 @@ def prepare(
     text_encoder_path: Annotated[
         Path | None, typer.Option(help="folder of the captions' encoder")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="of the captions' encoder: auto | cpu | cuda")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
     """Compute log-mels and caption embeddings once; again, to go on or to check every shard."""
@@ -34,10 +38,13 @@ def prepare(
     rows = licensed(read_manifest(manifest), without_licence or [])
     check_files(rows)
     refuse_leaks(rows)
-    columns = TextColumn("log-mels"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn()),
+        *(MofNCompleteColumn(), TimeRemainingColumn()),
+    )
     shards = 0
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=len(rows))
+        task = bar.add_task("log-mels", total=len(rows))
         done = 0
         for split in dict.fromkeys(row.split for row in rows):
             part = [row for row in rows if row.split == split]
@@ -49,9 +56,15 @@ def prepare(
             )
             shards += verify(part, recipe.model.front_end, out)
             done += len(part)
-    learning = [row for row in rows if row.split == "train"]
-    if recipe.losses.contrast and not recipe.learns_text:
-        caption_bank(learning, recipe.model.text, out, True, text_encoder_path, recipe.wordings)
+        learning = [row for row in rows if row.split == "train"]
+        if recipe.losses.contrast and not recipe.learns_text:
+            captions = len({(text, row.label) for row in learning for text in row.captions})
+            task = bar.add_task("captions", total=captions)
+            caption_bank(
+                *(learning, recipe.model.text, out, True, text_encoder_path, recipe.wordings),
+                device_of(device),
+                lambda n: bar.update(task, completed=n),
+            )
     if as_json:
         typer.echo(json.dumps({"sounds": len(rows), "shards": shards, "cache": str(out)}))
         return

@@ -26,6 +26,7 @@ from m2d_clap.model.audio import read_audio
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import AudioError, ClapError
 from m2d_clap.model.mel import log_mel
+from m2d_clap.training.alone import alone
 from m2d_clap.training.manifest import Row
 
 SHARD_ROWS = 2048
@@ -94,7 +95,9 @@ def load_log_mels(
     for shard in _cut(rows):
         file = _file(shard, front_end, cache)
         if not file.is_file():
-            _write(file, shard, front_end, partial(_further, progress, done))
+            with alone(cache):
+                if not file.is_file():
+                    _write(file, shard, front_end, partial(_further, progress, done))
         shards.append((file, len(shard)))
         done += len(shard)
         progress(done)
@@ -151,7 +154,6 @@ def _write(
         samples = torch.from_numpy(waveform.samples).unsqueeze(0)
         return log_mel(samples, front_end)[0, 0].half()
 
-    file.parent.mkdir(parents=True, exist_ok=True)
     found = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, tensor in enumerate(pool.map(compute, rows)):

@@ -274,6 +274,7 @@ STAGE_1_ENSEMBLE_MINI = replace(
     name="1-ensemble-mini",
     parent="1-gentle-mini",
     losses=Losses(ensemble=1.0),
+    learns=("clap.audio.",),
     augmentation=STAGE_1_MINI.augmentation,
     base_rate=6e-4,
 )

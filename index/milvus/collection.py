@@ -86,7 +86,7 @@ class Collection:
             self._client.drop_collection(self._name)
 
     def put(self, clips: Iterable[tuple[Clip, Sequence[Embedded]]]) -> None:
-        """In place of what is there of these clips."""
+        """In place of what is there of these clips, window by window: see `_rows`."""
         pending: list[dict[str, Any]] = []
         for clip, windows in clips:
             pending.extend(_rows(clip, windows))
@@ -195,8 +195,9 @@ def facts_of(clip: Clip, windows: int) -> dict[str, Any]:
 
 
 def _rows(clip: Clip, windows: Sequence[Embedded]) -> Iterator[dict[str, Any]]:
+    """The first window last: where it is there as it should be, all the others are."""
     shared = {**fields(clip), "facts": facts_of(clip, len(windows))}
-    for position, window in enumerate(windows):
+    for position, window in reversed([*enumerate(windows)]):
         place = {"row": _key(clip.id, position), "position": position}
         yield {
             **shared,

@@ -10,8 +10,10 @@ audio.preload = "auto";
 /** Events: `clip` (another one), `state` (playing or not), `time` (each frame while playing). */
 export const playing = new EventTarget();
 
-/** What is loaded: {id, path, seconds, audio, start?, end?}, null at first. */
+/** What is to be heard: {id, path, seconds, audio, start?, end?}, null at first. */
 export let clip = null;
+/** The address of the sound that is loaded; null while another one is fetched. */
+let loaded = null;
 /** Whether the marked moment is played over and over. */
 export let repeats = false;
 let loading = null;
@@ -20,13 +22,15 @@ let loading = null;
 export async function play(next, at = next.start ?? 0) {
   loading?.abort();
   const ours = (loading = new AbortController());
-  const same = clip && clip.audio === next.audio;
   clip = next;
   playing.dispatchEvent(new Event("clip"));
   try {
-    if (!same || audio.error) {
+    if (loaded !== next.audio || audio.error) {
+      loaded = null;
+      audio.pause();
       audio.src = await media(next.audio, ours.signal);
       await ready(ours.signal);
+      loaded = next.audio;
     }
     if (ours.signal.aborted) return;
     audio.currentTime = at;
@@ -40,14 +44,14 @@ export async function play(next, at = next.start ?? 0) {
 /** Pauses or goes on; a clip that is not the present one starts at its moment. */
 export function toggle(other = clip) {
   if (!other) return;
-  if (other.audio !== clip?.audio) play(other);
+  if (other.audio !== loaded) play(other);
   else if (audio.paused) audio.play().catch(showProblem);
   else audio.pause();
 }
 
 /** Goes to a time in seconds; playing or not stays as it is. */
 export function seek(time) {
-  if (!clip) return;
+  if (!clip || clip.audio !== loaded) return;
   audio.currentTime = Math.min(Math.max(0, time), Math.max(0, clip.seconds - 0.01));
   tick();
 }

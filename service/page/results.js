@@ -122,13 +122,16 @@ async function more() {
   byId("ending").textContent = "Loading more …";
   try {
     const found = await page(state, cursor, ours.signal);
-    if (!ours.signal.aborted) add(found);
+    if (ours.signal.aborted) return;
+    byId("ending").textContent = "";
+    add(found);
   } catch (error) {
-    if (!isAbort(error)) cursor = null;
+    if (isAbort(error)) return;
+    cursor = null;
+    byId("ending").textContent = "";
     showProblem(error);
   } finally {
     if (searching === ours) searching = null;
-    byId("ending").textContent = "";
   }
 }
 
@@ -137,6 +140,7 @@ function add(found) {
   cursor = found.next;
   total = found.total;
   const added = found.hits.map((hit) => new Row(hit, best, { select, open: toggleOpen, like: (row) => steer(row.hit.id, "like"), unlike: (row) => steer(row.hit.id, "unlike") }));
+  if (!rows.length) byId("results").replaceChildren(); // a page before this one had nothing to show
   rows = [...rows, ...added];
   byId("results").append(...added.map((row) => row.node));
   rows.forEach((row, at) => {
@@ -144,8 +148,11 @@ function add(found) {
     row.node.setAttribute("aria-setsize", String(cursor ? -1 : rows.length));
   });
   showCount();
-  ending.unobserve(byId("ending")); // observing anew also tells of an end that stayed in sight
-  ending.observe(byId("ending"));
+  ending.unobserve(byId("ending"));
+  // Observing anew also tells of an end that stayed in sight. Page after page without a hit, as a
+  // least relevance can bring them, are looked through when somebody wants that.
+  if (added.length) ending.observe(byId("ending"));
+  else if (cursor) byId("ending").replaceChildren(el("button", { type: "button", text: "Look further", onclick: more }));
 }
 
 function clear() {
@@ -154,6 +161,7 @@ function clear() {
   selected = null;
   cursor = null;
   byId("results").replaceChildren();
+  byId("ending").textContent = "";
 }
 
 function showCount() {

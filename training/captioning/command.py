@@ -42,7 +42,7 @@ def train_captioner(
         raise CheckpointError(
             f"stage {stage.name} learns what a checkpoint's encoder hears: name it with --parent"
         )
-    if distributed.world() > 1:
+    if distributed.started() > 1:
         raise ClapError(f"stage {stage.name} trains in one process: start it without torchrun")
     definition = find_tokenizer(TextConfig("minilm"), text_encoder_path).definition
     texts = list(dict.fromkeys(caption for row in learning for caption in row.captions))

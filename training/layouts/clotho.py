@@ -39,9 +39,12 @@ def _convert(source: Path) -> Iterator[Row]:
 
 
 def _metadata(table: Path) -> dict[str, tuple[str, str]]:
-    """(Freesound number or empty, licence) of every file, where the metadata is there."""
+    """(Freesound number or empty, licence) of every file."""
     if not table.is_file():
-        return {}
+        raise ManifestError(
+            f"{table} is not there: it is published beside the captions, and says which recordings "
+            "these are. Without it the same ones in other data sets would not be known for them"
+        )
     # Published in this encoding, which takes every byte.
     columns = ("file_name", "sound_id", "license")
     rows = read_table(table, *columns, encoding="latin-1", empty=columns)
@@ -59,7 +62,8 @@ CLOTHO = Layout(
     summary="5,929 clips of Freesound of 15 to 30 s, five captions each",
     url="https://zenodo.org/records/4783391",
     licence="captions: non-commercial, with attribution; each clip its own Creative Commons one",
-    audio="development/, validation/ and evaluation/, also below clotho_audio_files/ or audio/",
+    audio="development/, validation/ and evaluation/, also below clotho_audio_files/ or audio/; "
+    "clotho_metadata_*.csv beside the captions",
     recognises=lambda source: bool(seek_tables(source, TABLES, TABLE_FOLDERS)),
     convert=_convert,
 )
