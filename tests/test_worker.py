@@ -246,6 +246,7 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(
 
     async def run() -> None:
         worker = Worker(Plan(checkpoint, "cpu", threads=1))
+        monkeypatch.setattr(socket, "socketpair", few)
         running = asyncio.create_task(worker.run())
         await asyncio.sleep(0.1)
         assert "Too many open files" in worker.reason and worker.deaths == 1
@@ -253,7 +254,6 @@ def test_a_worker_that_cannot_be_started_now_is_started_later(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    monkeypatch.setattr(socket, "socketpair", few)
     with caplog.at_level(logging.CRITICAL):
         asyncio.run(run())
 
