@@ -88,3 +88,26 @@ def test_a_server_that_is_gone_is_said_to_be(visit: Any) -> None:
     page.keyboard.press("/")
     page.keyboard.insert_text("church bell")
     page.get_by_role("alert").get_by_text("The server does not answer").wait_for()
+
+
+def test_a_sound_that_could_not_be_fetched_is_never_another_one(visit: Any) -> None:
+    page = visit("/?view=tags")
+    page.evaluate("() => sessionStorage.setItem('key', 'any')")  # then the page fetches sounds
+    page.goto("/?q=church+bell")
+    first, second = page.locator(".row").nth(0), page.locator(".row").nth(1)
+    second.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Pause", exact=True).wait_for()
+
+    def gone(route: Any) -> None:
+        problem(route, 410, "clip-file-gone", "The clip's file has moved", "index it again")
+
+    page.route("**/v1/clips/*/audio", gone)
+    for _ in range(2):
+        first.get_by_role("button", name="Play").click()
+        page.get_by_role("alert").get_by_text("index it again").wait_for()
+        page.get_by_role("button", name="Play", exact=True).wait_for()
+        page.wait_for_timeout(300)
+        assert page.get_by_role("button", name="Play", exact=True).is_visible()
+    page.unroute("**/v1/clips/*/audio")
+    first.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Pause", exact=True).wait_for()

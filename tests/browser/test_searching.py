@@ -213,6 +213,24 @@ def test_nothing_found_and_no_words_are_said_so(visit: Any) -> None:
     page.get_by_text("No sound fits.").wait_for()
 
 
+def test_pages_without_a_hit_are_looked_through_when_that_is_wanted(visit: Any) -> None:
+    page = visit()
+    clip = page.request.get("/v1/clips?k=1").json()["clips"][0]["id"]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/?q=church+bell&like={clip}&relevance=100")
+    page.get_by_text("No sound fits.").wait_for()
+    further = page.get_by_role("button", name="Look further")
+    for pages in (1, 2):
+        further.wait_for()
+        page.wait_for_timeout(300)
+        assert len([url for url in asked if url.endswith("/v1/search")]) == pages
+        with page.expect_response("**/v1/search"):
+            further.click()
+    further.wait_for(state="detached")
+    assert page.get_by_text("No sound fits.").is_visible()
+
+
 @pytest.mark.parametrize("path", ["/?q=church+bell", "/?view=tags", "/?view=map", "/?q=x&in=rain"])
 def test_a_phone_shows_all_without_scrolling_sideways(visit: Any, path: str) -> None:
     page = visit(path, phone=True)
