@@ -178,11 +178,6 @@ def test_schedules_equal_the_reference() -> None:
         assert kept(patches, ratio) == expected
 
 
-def test_a_rate_can_stop_before_its_cosine_does() -> None:
-    whole, part = LearningRate(1.0, 21, warm_up=1), LearningRate(1.0, 11, warm_up=1, descent=0.5)
-    assert [part.at(epoch) for epoch in range(12)] == [whole.at(epoch) for epoch in range(12)]
-
-
 def test_mixing_adds_powers() -> None:
     golden = arrays("log_mixup")
     a, b = torch.from_numpy(golden["xa"]), torch.from_numpy(golden["xb"])

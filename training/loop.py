@@ -70,7 +70,7 @@ class Trainer(nn.Module):
         self.to(device)
         named = [(n, p) for n, p in self.learner.named_parameters() if p.requires_grad]
         self.optimiser = _optimiser(stage, named)
-        self.schedule = LearningRate(stage.rate, stage.epochs, stage.warm_up, descent=stage.descent)
+        self.schedule = LearningRate(stage.rate, stage.epochs, stage.warm_up)
         self.step = 0
         tokenizer = clap.text_encoder().tokenizer if stage.learns_text else None
         self.batches = Batches(stage, data, seed, tokenizer)

@@ -11,21 +11,17 @@ from torch import nn
 
 @dataclass(frozen=True)
 class LearningRate:
-    """Linear warm-up, then half a cosine down to `least`, or its first part, `descent` of it.
-
-    Epochs may be fractional.
-    """
+    """Linear warm-up, then half a cosine down to `least`. Epochs may be fractional."""
 
     peak: float
     epochs: float
     warm_up: float = 0.0
     least: float = 0.0
-    descent: float = 1.0
 
     def at(self, epoch: float) -> float:
         if epoch < self.warm_up:
             return self.peak * epoch / self.warm_up
-        progress = self.descent * (epoch - self.warm_up) / (self.epochs - self.warm_up)
+        progress = (epoch - self.warm_up) / (self.epochs - self.warm_up)
         return self.least + (self.peak - self.least) * 0.5 * (1 + math.cos(math.pi * progress))
 
 

@@ -56,8 +56,7 @@ class Stage:
     by_label: share of the bank's truth that all captions of a sound's label have in common.
     balance: sounds of a label with n of them are visited in proportion to n^-balance.
     labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
-    (LARS, SGD: as it is). descent: share of the rate's half cosine gone by the end, 1 for all the
-    way to zero; a stage that another one ends can stop before. visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
+    (LARS, SGD: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
     averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
     target encoder. teacher: whose sentence embeddings are the CLAP embeddings of `lesson` texts a
     step, in `distil`; a stage with no other term hears no sounds, and an epoch is all its texts.
@@ -82,7 +81,6 @@ class Stage:
     balance: float = 0.0
     labels: Literal["many", "one"] = "many"
     optimiser: Literal["adamw", "lars", "sgd"] = "adamw"
-    descent: float = 1.0
     visits: int = 0
     ema: tuple[float, float] = (0.99995, 0.99999)
     weight_decay: float = 0.05
@@ -214,11 +212,10 @@ STAGE_1_MINI = Stage(
     losses=Losses(m2d=0.3, contrast=1.0),
     masking=Masking("random", 0.5),
     frames=320,
-    epochs=110,
+    epochs=190,
     warm_up=5,
     batch=128,
     base_rate=1.2e-3,
-    descent=0.65,
     ema=(0.99, 0.999),
     polyak=0.998,
     augmentation=Augmentation(
@@ -249,10 +246,9 @@ STAGE_1_GENTLE_MINI = replace(
         mask_frames=0.15,
         mixed=0.15,
     ),
-    epochs=20,
+    epochs=24,
     warm_up=1,
     base_rate=3e-4,
-    descent=1.0,
     polyak=0.995,
 )
 # Another model of the same sounds, in squares of 160 ms, errs elsewhere; of both together a last
@@ -267,7 +263,6 @@ STAGE_1_SQUARES_MINI = replace(
     ),
     losses=Losses(m2d=1.0, contrast=1.0),
     epochs=150,
-    descent=1.0,
 )
 STAGE_1_ENSEMBLE_MINI = replace(
     STAGE_1_GENTLE_MINI,
@@ -291,7 +286,6 @@ STAGE_1_1_MINI = replace(
     epochs=20,
     warm_up=2,
     base_rate=3e-4,
-    descent=1.0,
 )
 # At this size the sentence encoder of stage 1, done with teaching sounds, teaches a small text
 # encoder of our own to say what it would say; the audio side stays as it is.
@@ -329,7 +323,6 @@ STAGE_2_MINI = replace(
     epochs=12,
     warm_up=1,
     base_rate=1e-3,
-    descent=1.0,
     polyak=0.998,
 )
 # The paper's way beside it: text encoder and a new projector meet the audio encoder in captions.
