@@ -63,7 +63,11 @@ class Settings(BaseSettings):
         64, ge=1, description="texts in the text queue; what comes when it is full is refused"
     )
 
-    max_upload_bytes: int = Field(64 * 2**20, ge=1, description="body of a request that may hold sounds, bytes; others: at most 1 MiB")
+    max_upload_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="body of a request that may hold sounds, bytes; others: at most 1 MiB",
+    )
     body_seconds: float = Field(
         30.0, gt=0, description="a request of whose body nothing comes for so long is refused"
     )
