@@ -109,6 +109,7 @@ def clotho(disk: Disk) -> None:
         disk.sound(f"evaluation/Sound {n}.wav")
         lines.append(f"Sound {n}.wav," + ",".join(f"sound {n} told {i}" for i in range(5)))
     disk.table("clotho_captions_evaluation.csv", *lines)
+    disk.table("clotho_metadata_evaluation.csv", "file_name,sound_id,license")
 
 
 def by_manifest(name_of: Callable[[str, int], str], *labels: str) -> Callable[[Disk], None]:

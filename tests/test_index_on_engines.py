@@ -283,7 +283,9 @@ def heard(number: int, **known: Any) -> tuple[Heard, io.BytesIO]:
 
 
 def test_a_clip_is_in_milvus_when_its_first_window_is() -> None:
-    rows = pytest.importorskip("m2d_clap.index.milvus.collection")._rows
+    pytest.importorskip("pymilvus")
+    from m2d_clap.index.milvus.collection import _rows as rows
+
     clip = Clip("c" * 16, 30.0, ("a.wav",))
     windows = [
         Embedded(10.0 * n, 10.0 * n + 10, np.eye(DIM, dtype=np.float32)[n]) for n in range(3)
