@@ -11,8 +11,8 @@ def alone(folder: Path) -> Iterator[None]:
     """Inside, no other process makes files in the folder: whoever comes later finds them there."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "making.lock").open("w") as lock:
-        with suppress(
-            OSError
-        ):  # a file system that knows no locks: `prepare` first, in one process
-            fcntl.flock(lock, fcntl.LOCK_EX)  # let go when it is closed, or its process killed
+        # Let go when it is closed, or its process killed. Where a file system knows no locks,
+        # `m2d-clap prepare` in one process comes first.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
