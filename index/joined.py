@@ -60,14 +60,12 @@ class Joined:
 
     def of_clips(self, clips: Numbers) -> Numbers:
         """(rows,): those of some clips, one clip's after the other's, each in order."""
-        first, count = self._spans(clips)
-        before = np.cumsum(count) - count
-        return np.repeat(first - before, count) + np.arange(count.sum())
+        return _rows(*self._spans(clips))
 
     def means(self, clips: Numbers) -> NDArray[np.float32]:
         """(clips, dim): of each clip's vectors, of unit length."""
-        rows = self.of_clips(clips)
-        places = np.repeat(np.arange(len(clips)), self._spans(clips)[1])
+        first, count = self._spans(clips)
+        rows, places = _rows(first, count), np.repeat(np.arange(len(clips)), count)
         sums = np.zeros((len(clips), self.dim), np.float32)
         for at in range(0, len(rows), _TOGETHER):
             part = slice(at, at + _TOGETHER)
@@ -94,6 +92,12 @@ class Joined:
             found[later] = np.searchsorted(self._later_owners, clips[later], side)  # type: ignore[call-overload]
             found[later] += len(self._base.owners)
         return first, end - first
+
+
+def _rows(first: Numbers, count: Numbers) -> Numbers:
+    """The rows of spans, one span after the other."""
+    before = np.cumsum(count) - count
+    return np.repeat(first - before, count) + np.arange(count.sum())
 
 
 def _either(base: NDArray[_Number], delta: NDArray[_Number], rows: Numbers) -> NDArray[_Number]:
