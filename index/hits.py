@@ -48,6 +48,12 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return _divided(vector, _length(vector))
 
 
+def units(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(vectors, dim), each of length one; what is nothing stays nothing."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+
 def _length(vector: NDArray[np.float32]) -> float:
     square = float(np.vdot(vector, vector))
     if 1e-30 < square < math.inf:

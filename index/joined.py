@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from m2d_clap.index.base import Base
 from m2d_clap.index.columns import Mask
 from m2d_clap.index.delta import Delta
+from m2d_clap.index.hits import units
 from m2d_clap.index.vectors import Chosen, Numbers, Scores
 
 _TOGETHER = 8192
@@ -70,8 +71,7 @@ class Joined:
         for at in range(0, len(rows), _TOGETHER):
             part = slice(at, at + _TOGETHER)
             np.add.at(sums, places[part], self.vectors(rows[part]))
-        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        return sums
+        return units(sums)
 
     def nearest(
         self, query: NDArray[np.float32], fetch: int, admitted: Admitted

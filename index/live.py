@@ -18,7 +18,7 @@ from m2d_clap.index.windows import Embedded
 
 _PATIENCE = 5.0  # seconds for another change, which takes a fraction of one
 _LONGEST_NAME = 100
-ENDING = re.compile(r"\.[a-z0-9]{1,8}")
+_ENDING = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def add(folder: Path, heard: Heard, file: BinaryIO) -> bool:
             return False
         name = _plain(heard.name)
         ending = Path(name).suffix.lower()
-        if not ENDING.fullmatch(ending):
+        if not _ENDING.fullmatch(ending):
             ending = ""
         stored = Path(STORED) / heard.content[:2] / f"{heard.content}{ending}"
         _store(file, folder / stored)

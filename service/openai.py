@@ -32,8 +32,8 @@ class EmbeddingsRequest(Body):
     )
 
     input: Input | Annotated[list[Input], Field(min_length=1, max_length=MOST_INPUTS)] = Field(
-        description="texts, of at most 8192 characters each; with modality audio: data URIs, as "
-        "data:audio/wav;base64,…"
+        description=f"texts, of at most {LONGEST_TEXT} characters each; with modality audio: data "
+        "URIs, as data:audio/wav;base64,…"
     )
     model: str | None = Field(
         None, description="any: the server has one model, whose name is in the answer"

@@ -15,7 +15,7 @@ from m2d_clap.index.clips import Clip, Clips, Ordered, places
 from m2d_clap.index.columns import Columns, Mask
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
-from m2d_clap.index.hits import Hit, Place, unit, unit_query
+from m2d_clap.index.hits import Hit, Place, unit, unit_query, units
 from m2d_clap.index.interface import ALL
 from m2d_clap.index.milvus.collection import MOST, Collection, clip_of
 from m2d_clap.index.milvus.expressions import expression, one_of, quoted
@@ -178,8 +178,7 @@ class MilvusIndex:
             sums = np.zeros((len(chosen), self.dim), np.float32)
             places = np.repeat(np.arange(len(chosen)), counts[chosen])
             np.add.at(sums, places, self._rows(rows))
-        sums /= np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-        return sums
+        return units(sums)
 
     def search(
         self,
