@@ -46,24 +46,26 @@ test-kill: $(STAMP)  ## end the server's processes 20 times each, writers of an 
 test-container: $(STAMP)  ## build the image and run what docker/README.md says, without a Docker engine (root)
 	docker/verify/verify
 
-MINI := --without-licence NC --procedural 8 --threads 1 --zero-shot-where source=ESC
+# Two processes of one thread each share a step between them faster than two threads do. Their number and
+# the device are part of what makes two runs the same.
+PROCESSES ?= 2
+DEVICE ?= cpu
+MINI := --without-licence NC --procedural 8 --threads 1 --device $(DEVICE) --zero-shot-where source=ESC
 PARENT ?= model/mini
-TRAIN := $(BIN)/m2d-clap train $(DATA) $(MINI)
+TRAIN := OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) $(BIN)/m2d-clap train $(DATA) $(MINI)
 
 train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/gentle/best
 	$(TRAIN) --out runs/mini/one --every 5
 	$(TRAIN) --out runs/mini/gentle --stage 1-gentle-mini --parent runs/mini/one/best --every 4
 	$(BIN)/m2d-clap evaluate runs/mini/gentle/best $(DATA) --split valid --zero-shot-where source=ESC
 
-train-ensemble: $(STAMP)  ## the same, a second model beside it, and a third from both, into runs/mini/ensemble/best
-	$(MAKE) --jobs 2 train-mini mini-squares
+train-ensemble: train-mini mini-squares  ## the same, then a second model, and a third from both, into runs/mini/ensemble/best
 	$(TRAIN) --out runs/mini/ensemble --stage 1-ensemble-mini --parent runs/mini/gentle/best \
 	  --teacher runs/mini/gentle/best --teacher runs/mini/squares-gentle/best --every 4
 
 mini-squares: $(STAMP)
-	mkdir -p runs/mini
-	$(TRAIN) --out runs/mini/squares --stage 1-squares-mini --every 5 > runs/mini/squares.log 2>&1
-	$(TRAIN) --out runs/mini/squares-gentle --stage 1-gentle-mini --parent runs/mini/squares/best --every 4 >> runs/mini/squares.log 2>&1
+	$(TRAIN) --out runs/mini/squares --stage 1-squares-mini --every 5
+	$(TRAIN) --out runs/mini/squares-gentle --stage 1-gentle-mini --parent runs/mini/squares/best --every 4
 
 train-captions: $(STAMP)  ## train a captioner on PARENT (the bundled checkpoint) from DATA, into runs/captions/best
 	$(BIN)/m2d-clap train $(DATA) --stage caption-mini --parent $(PARENT) --out runs/captions \

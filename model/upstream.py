@@ -201,7 +201,8 @@ def _text(
     if kind is None and folder is not None:
         # The 2024 names carry no letter; those models were aligned with GTE-base.
         kind = _TEXT_LETTERS[folder["text"]] if folder["text"] else None
-        kind = kind or ("bert-base" if included else "gte-base")
+        met_text = "audio_proj.0.weight" in tensors or "_clap_" in folder.string
+        kind = kind or ("bert-base" if included else "gte-base" if met_text else None)
     if kind is None and included:
         kind = "bert-base"
     if kind is None:

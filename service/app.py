@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from m2d_clap.service import openapi, page_routes, problems
+from m2d_clap.service import openapi, page_routes, problems, routes
 from m2d_clap.service.access import Access
 from m2d_clap.service.admission import Admission
 from m2d_clap.service.body_limit import BodyLimit
@@ -16,7 +16,6 @@ from m2d_clap.service.engine import Engine
 from m2d_clap.service.headers import SecureHeaders
 from m2d_clap.service.keys import KeyFile
 from m2d_clap.service.requests import RequestLog
-from m2d_clap.service.routes import probes, v1
 from m2d_clap.service.serving import Pinned
 
 
@@ -39,8 +38,7 @@ def create_app(engine: Engine) -> FastAPI:
     app.state.engine = engine
     _protect(app, engine)
     problems.install(app)
-    app.include_router(v1)
-    app.include_router(probes)
+    routes.install(app)
     page_routes.install(app)
     openapi.install(app)
     return app

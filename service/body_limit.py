@@ -1,6 +1,7 @@
 """Caps every request body while it streams in, before anything is spooled or parsed."""
 
 import asyncio
+import contextlib
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -48,9 +49,11 @@ class BodyLimit:
             taken += len(message.get("body", b""))
             if taken <= most:
                 return message
-            while message.get("more_body", False) and taken <= self._most * _DRAIN:
-                message = await receive()
-                taken += len(message.get("body", b""))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    while message.get("more_body", False) and taken <= self._most * _DRAIN:
+                        message = await receive()
+                        taken += len(message.get("body", b""))
             raise BodyTooLargeError(most)
 
         await self._app(scope, limited, send)

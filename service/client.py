@@ -324,7 +324,7 @@ def _pause(response: httpx.Response, attempt: int) -> float:
 
 
 def _read(call: Call[T], response: httpx.Response) -> T:
-    if response.is_error:
+    if not response.is_success:
         raise _refused(response)
     try:
         return call.read(response.content)
@@ -341,6 +341,9 @@ def _refused(response: httpx.Response) -> ClientError:
             return RefusedError(f"/problems/{name}", status, str(call_error["message"]))
         return RefusedError(str(body["type"]), status, str(body["detail"]))
     except (ValueError, KeyError, TypeError, AttributeError):
+        place = response.headers.get("location")
+        if place is not None:  # not followed: a key would go where it was not meant to
+            return ClientError(f"{response.url} sends elsewhere ({status}), to {place}: ask there")
         return ClientError(f"{response.url} answered {status}: is it m2d-clap?")
 
 

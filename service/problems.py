@@ -1,5 +1,6 @@
 """Every refusal as application/problem+json (RFC 9457). `type`s are stable; titles may change."""
 
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -55,6 +56,7 @@ class Problem:
 INTERNAL = Problem("internal", 500, "Something is wrong in the server")
 INVALID = Problem("invalid-request", 422, "A field is missing, unknown or out of range")
 MALFORMED = Problem("bad-request", 400, "The body is not what its content type says")
+UNREADABLE = Problem("unreadable-request", 400, "This is no HTTP that can be read")
 ERRORS: dict[type[ClapError], Problem] = {
     BodyTooLargeError: Problem("body-too-large", 413, "More bytes than this server takes"),
     AudioTooLongError: Problem("audio-too-long", 413, "More seconds than this server takes"),
@@ -85,8 +87,8 @@ ERRORS: dict[type[ClapError], Problem] = {
 
 
 def all_problems() -> tuple[Problem, ...]:
-    """Every kind but those that HTTP itself knows, and a body that is no multipart."""
-    return (INTERNAL, INVALID, MALFORMED, *ERRORS.values())
+    """Every kind but those that HTTP itself knows."""
+    return (INTERNAL, INVALID, MALFORMED, UNREADABLE, *ERRORS.values())
 
 
 def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSONResponse:
@@ -97,15 +99,23 @@ def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSON
         return JSONResponse(
             openai.error(problem.name, problem.status, detail), problem.status, headers
         )
-    body = {
+    content = _content(problem, request.url.path, detail) | more
+    return JSONResponse(content, problem.status, headers, MEDIA_TYPE)
+
+
+def plain(problem: Problem, instance: str, detail: str) -> bytes:
+    """The bytes of an answer where there is no request to answer."""
+    return json.dumps(_content(problem, instance, detail)).encode()
+
+
+def _content(problem: Problem, instance: str, detail: str) -> dict[str, Any]:
+    return {
         "type": f"/problems/{problem.name}",
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
-        "instance": request.url.path,
-        **more,
+        "instance": instance,
     }
-    return JSONResponse(body, problem.status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

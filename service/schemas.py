@@ -36,7 +36,11 @@ Count = Annotated[
 ]
 Cursor = Annotated[
     str,
-    Field(max_length=8192, description="`next` of the page before, with the same question"),
+    Field(
+        max_length=8192,
+        pattern="^[A-Za-z0-9_-]*$",
+        description="`next` of the page before, with the same question",
+    ),
 ]
 FilterText = Annotated[
     str,

@@ -11,6 +11,7 @@ from m2d_clap.service import logs
 from m2d_clap.service.app import create_app
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ServiceError
+from m2d_clap.service.protocol import Http
 
 
 class PortError(ServiceError):
@@ -50,6 +51,7 @@ def server(engine: Engine) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             create_app(engine),
+            http=Http,
             log_config=None,
             log_level="warning",
             access_log=False,

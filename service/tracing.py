@@ -50,10 +50,10 @@ class Traces:
 
     def of_requests(self) -> dict[str, Any]:
         """Arguments of FastAPI: only what is asked for is traced."""
+        wanted = {"metrics": False, "logs": False, "operation_spans": False}
         if self._provider is None:
-            return {}
-        wanted = {"tracing": True, "metrics": False, "logs": False, "operation_spans": False}
-        return {"telemetry": {"tracer_provider": self._provider, **wanted}}
+            return {"telemetry": {"tracing": False, **wanted}}
+        return {"telemetry": {"tracing": True, "tracer_provider": self._provider, **wanted}}
 
     def stage(self, name: str, seconds: float, ago: float = 0.0) -> None:
         """A span of the request being served, which took `seconds` and ended `ago` seconds ago."""

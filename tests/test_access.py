@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI, Request
 from hypothesis import given
 from hypothesis import strategies as st
@@ -191,10 +192,11 @@ def lines(capture: Any) -> list[dict[str, Any]]:
 @pytest.fixture
 def logged() -> Any:
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
-    level = root.level
+    level, events = root.level, structlog.get_config()
     yield lambda: logs.install("info")
     root.handlers[:] = before
     root.setLevel(level)
+    structlog.configure(**events)
 
 
 def test_one_json_line_tells_of_a_request_and_of_no_key_or_path(
@@ -255,6 +257,12 @@ def test_a_body_that_stops_coming_is_refused() -> None:
     first = {"type": "http.request", "body": b"x", "more_body": True}
     sent = asyncio.run(spoken(application(), first))
     assert sent[0]["status"] == 408
+
+
+def test_a_body_that_is_too_large_and_stops_coming_is_refused_too() -> None:
+    first = {"type": "http.request", "body": 1001 * b"x", "more_body": True}
+    sent = asyncio.run(spoken(application(), first))
+    assert sent[0]["status"] == 413
 
 
 def test_a_client_that_goes_away_cancels_its_request() -> None:

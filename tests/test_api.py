@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +311,40 @@ def test_a_body_that_is_no_multipart_is_a_problem(client: httpx.Client) -> None:
     headers = {"content-type": "multipart/form-data; boundary=x"}
     assert problem(client.post("/v1/tags", content=b"--y\r\n", headers=headers))[0] in (400, 422)
     assert problem(client.post("/v1/tags", content=wav(tone(1, 500))))[0] == 422
+
+
+def answered(client: httpx.Client, request: Iterable[bytes]) -> tuple[int, dict[str, Any]]:
+    """Status and body of what is written to the server byte for byte, until it closes."""
+    url_ = client.base_url
+    with socket.create_connection((url_.host, url_.port or 80), timeout=30) as connection:
+        with contextlib.suppress(ConnectionError):  # it may have closed before all was sent
+            for part in request:
+                connection.sendall(part)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while part := connection.recv(1 << 16):
+                answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head
+    return int(head.split()[1]), json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"this is no HTTP\r\n\r\n", b"GET /v1/clips?cursor=" + 70_000 * b"x" + b" HTTP/1.1\r\n\r\n"],
+    ids=["noise", "long address"],
+)
+def test_what_is_no_http_is_a_problem_too(client: httpx.Client, request_: bytes) -> None:
+    status, problem = answered(client, [request_])
+    assert (status, problem["type"]) == (400, "/problems/unreadable-request")
+
+
+def test_headers_without_end_are_not_collected_without_end(client: httpx.Client) -> None:
+    header = b"x-%d: " + 60_000 * b"x" + b"\r\n"
+    endless = (header % number for number in range(200))
+    status, problem = answered(client, itertools.chain([b"GET /livez HTTP/1.1\r\n"], endless))
+    assert (status, problem["type"]) == (431, "/problems/head-too-long")
+    assert client.get("/livez").status_code == 200
 
 
 def test_a_body_without_a_length_is_capped_too(client: httpx.Client) -> None:

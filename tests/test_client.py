@@ -75,11 +75,14 @@ def test_pages_of_a_search_are_the_whole_list_and_foreign_cursors_are_refused(
         with pytest.raises(RefusedError) as error:
             client.search_text(k=3, cursor=first, **question)
         assert refusal(error) == (422, "/problems/invalid-cursor")
-    odd = ["x", "é", "AAAA", base64.urlsafe_b64encode(b"[" * 600).decode()]
+    odd = ["x", "AAAA", base64.urlsafe_b64encode(b"[" * 600).decode()]
     for cursor in odd:
         with pytest.raises(RefusedError) as error:
             client.search_text("a beep", cursor=cursor)
         assert refusal(error) == (422, "/problems/invalid-cursor")
+    with pytest.raises(RefusedError) as error:
+        client.search_text("a beep", cursor="é")
+    assert refusal(error) == (422, "/problems/invalid-request")
 
 
 def test_filters_folders_ids_and_least_scores_narrow_a_search(client: Client) -> None:
@@ -442,6 +445,13 @@ def test_a_server_that_is_none_or_another_is_told() -> None:
     ):
         client.index()
     odd = httpx.MockTransport(lambda _: httpx.Response(418, text="teapot"))
+    moved = httpx.MockTransport(
+        lambda _: httpx.Response(308, headers={"location": "https://x/v1/clips/a"})
+    )
+    with Client("http://x", transport=moved) as client:
+        for asks in (client.delete, client.audio):
+            with pytest.raises(ClientError, match="https://x/v1/clips/a"):
+                asks("a")
     with Client("http://x", transport=odd) as client, pytest.raises(ClientError, match="418"):
         client.index()
     with Client("http://127.0.0.1:9") as client, pytest.raises(ClientError, match="is it running"):

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from m2d_clap.model.errors import ClapError
+from m2d_clap.training.distributed import device_of
+
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 STAGES = ("1", "1.1", "2", "1-mini", "2.1-mini")
 
@@ -64,3 +67,15 @@ def test_two_processes_train_as_one_with_the_whole_batch(
         assert seen == pytest.approx(wanted, rel=1e-4, abs=1e-5), step
         moved += abs(wanted["loss"] - one["seen"][0]["loss"])
     assert len(one["seen"]) == 20 and moved > 1e-3
+
+
+def test_more_processes_than_gpus_are_told_how_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device_of("auto") == "cuda:1" and device_of("cpu") == "cpu"
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ClapError, match="--nproc-per-node 2"):
+        device_of("auto")

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from m2d_clap.model import Checkpoint, Clap
-from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig
+from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.model.errors import ClapError
 from m2d_clap.training.augment import NO_AUGMENTATION
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
 from m2d_clap.training.ensemble import Ensemble
 from m2d_clap.training.execution import Execution
+from m2d_clap.training.inherit import taught
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.masking import Masking
 from m2d_clap.training.stages import STAGES, Losses, Stage
@@ -73,7 +74,7 @@ def test_the_target_is_the_mean_of_what_each_teacher_hears() -> None:
         F.normalize(clap.project(clap.grids(list(images))), dim=-1)
         for clap in (teacher.clap() for teacher in TEACHERS)
     ]
-    targets = Ensemble(TEACHERS, precision="float32")(images)
+    targets = Ensemble(STAGE.model, TEACHERS, precision="float32")(images)
     torch.testing.assert_close(targets, (each[0] + each[1]) / 2, rtol=0, atol=1e-5)
 
 
@@ -111,8 +112,24 @@ def test_all_that_learns_is_moved_by_it_as_several_processes_need() -> None:
 
 def test_teachers_of_other_spaces_are_refused() -> None:
     wide = dataclasses.replace(SQUARES, projector=ProjectorConfig("mlp", dim=20, hidden=16))
-    with pytest.raises(ClapError, match="cannot teach together"):
-        Ensemble((TEACHERS[0], checkpoint(wide, 0)))
+    with pytest.raises(ClapError, match="cannot teach"):
+        Ensemble(STAGE.model, (TEACHERS[0], checkpoint(wide, 0)))
+
+
+def test_what_hears_or_reads_otherwise_than_the_student_is_no_teacher_even_alone() -> None:
+    louder = dataclasses.replace(SQUARES.front_end, mean=-5.0)
+    for other in (
+        dataclasses.replace(SQUARES, front_end=louder),
+        dataclasses.replace(SQUARES, text=TextConfig("gte-base")),
+    ):
+        with pytest.raises(ClapError, match="cannot teach"):
+            Ensemble(STAGE.model, (checkpoint(other, 0),))
+
+
+def test_a_student_stands_under_its_teachers_licences_too() -> None:
+    bound = dataclasses.replace(SQUARES, licence="non-commercial")
+    stage = taught(STAGE, [STAGE.model, bound])
+    assert stage.model.licence == f"{STAGE.model.licence} and non-commercial"
 
 
 def test_a_stage_may_predict_masked_patches_beside_them() -> None:

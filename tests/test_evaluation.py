@@ -113,7 +113,7 @@ def test_every_data_set_is_scored_by_its_protocols(
         assert (scores.retrieval.text_to_audio.n, scores.retrieval.audio_to_text.n) == (40, 8)
     measured = lines(scores)
     assert all(0 <= line.value <= 1 and line.n for line in measured)
-    assert table(scores, dataset).row_count == len(measured)
+    assert table(scores, dataset, "test split").row_count == len(measured)
     json.dumps(values(scores, dataset))
 
 
@@ -289,8 +289,29 @@ def test_the_command_keeps_its_keys_and_adds_the_protocols(
     assert set(everything["protocols"]) == {"zero_shot", "linear"}
     drawn = run("--protocol", "linear", "--random-encoder", "1", "--dataset", "gtzan")
     assert "GTZAN" in drawn and "±" in drawn and "86.3" in drawn
-    refused = CliRunner().invoke(app, [*words, "--random-encoder", "1"])
-    assert refused.exit_code == 2
+    fewer = run("--protocol", "linear", "--min-train", "8", "--dataset", "gtzan")
+    assert "GTZAN, test" in fewer and "86.3" not in fewer  # the papers leave no class out
+    for wrong in (
+        ("--random-encoder", "1"),
+        ("--protocol", "linear", "--zero-shot-where", "source=ESC"),
+        ("--protocol", "retrieval", "--min-train", "8"),
+        ("--protocol", "fine-tune", "--base-rate", "0"),
+    ):
+        assert CliRunner().invoke(app, [*words, *wrong]).exit_code == 2
+
+
+def test_a_data_set_with_folds_may_come_cut_in_splits(
+    app: typer.Typer, clap: Clap, files: list[Path], tmp_path: Path
+) -> None:
+    manifest, checkpoint = tmp_path / "mine.csv", tmp_path / "tiny"
+    write_manifest(rows_for(DATASETS["gtzan"], files), manifest)
+    Checkpoint.of(clap).save(checkpoint)
+    words = [str(manifest), "--checkpoint", str(checkpoint), "--cache", str(tmp_path / "cache")]
+    words += ["--dataset", "esc-50", "--protocol", "linear", "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.exception
+    told = json.loads(result.stdout)
+    assert told["protocols"]["linear"]["folds"] == 0 and told["published"] == []
 
 
 def test_a_random_encoder_is_the_same_for_the_same_seed_and_disturbs_no_other_draw() -> None:

@@ -139,8 +139,10 @@ def lay_out(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     return folder
 
 
-def converted(tmp_path: Path, name: str) -> tuple[Report, list[Row]]:
-    source = lay_out(tmp_path / "source", PUBLISHED[name])
+def converted(
+    tmp_path: Path, name: str, files: Mapping[str, str | bytes] | None = None
+) -> tuple[Report, list[Row]]:
+    source = lay_out(tmp_path / "source", PUBLISHED[name] if files is None else files)
     report = convert(LAYOUTS[name], source, tmp_path / "out" / "m.csv")
     rows = read_manifest(tmp_path / "out" / "m.csv")
     assert len(rows) == report.rows
@@ -240,6 +242,17 @@ def test_auto_acd_of_both_its_sources(tmp_path: Path) -> None:
         (f"{OTHER}_000117.wav", "train", "", thunder, f"yt:{OTHER}"),
     ]
     assert [r.columns["subset"] for r in rows] == ["AudioSet", "VGGSound"]
+
+
+def test_auto_acd_takes_no_sound_of_another_clip_of_the_video(tmp_path: Path) -> None:
+    lines = f"youtube_id,caption\n{VIDEO},wind\n{VIDEO}_000030,rain\n{OTHER},a bell\n"
+    files = {"train.csv": lines, f"Y{VIDEO}.wav": "", f"{OTHER}_000117.wav": ""}
+    report, rows = converted(tmp_path, "auto-acd", files)
+    assert report == Report(rows=2, missing=1)
+    assert [(r.file.name, r.captions) for r in rows] == [
+        (f"Y{VIDEO}.wav", ("wind",)),
+        (f"{OTHER}_000117.wav", ("a bell",)),
+    ]
 
 
 def test_audioset(tmp_path: Path) -> None:

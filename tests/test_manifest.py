@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m2d_clap.training.leaks import LeakError, find_leaks, refuse_leaks
+from m2d_clap.training.leaks import LeakError, find_leaks, refuse_leaks, refuse_leaks_of
 from m2d_clap.training.manifest import (
     ManifestError,
     Row,
     check_files,
+    identity,
     read_manifest,
     write_manifest,
 )
@@ -192,6 +193,36 @@ def test_a_recording_on_both_sides_is_a_leak() -> None:
 def test_a_recording_in_valid_and_test_alone_is_none() -> None:
     kept = [row("a", "valid", recording="r"), row("b", "test", recording="r"), row("c")]
     assert not find_leaks(kept)
+
+
+def test_leaks_are_sought_behind_the_licences_too_and_between_what_chooses_and_what_tests() -> None:
+    learned, held = row("a", recording="fs:1"), row("b", "test", recording="fs:1")
+    refuse_leaks([learned])
+    with pytest.raises(LeakError, match="fs:1"):
+        refuse_leaks_of([learned], [learned, held])  # though its licence leaves the second out
+    chooses = row("c", "valid", recording="fs:1")
+    with pytest.raises(LeakError, match="fs:1"):
+        refuse_leaks_of([], [chooses, held])
+    refuse_leaks_of([learned], [learned, row("d", recording="fs:1")])
+
+
+def test_the_digest_of_rows_tells_what_a_run_would_notice(tmp_path: Path) -> None:
+    sound = tmp_path / "a.wav"
+    sound.write_bytes(b"1234")
+    rows = [row(sound, label="dog", labels=("dog",))]
+    told = {identity(rows), identity([*rows, *rows])}
+    for change in (
+        {"captions": ("another",)},
+        {"label": "cat", "labels": ("cat",)},
+        {"weight": 2.0},
+    ):
+        told.add(identity([dataclasses.replace(rows[0], **change)]))
+    moved = tmp_path / "b.wav"
+    moved.write_bytes(b"5678")
+    assert identity([dataclasses.replace(rows[0], file=moved)]) in told
+    sound.write_bytes(b"longer")
+    told.add(identity(rows))
+    assert len(told) == 6
 
 
 def test_a_recording_in_two_folds_is_a_leak_unless_both_are_learned() -> None:

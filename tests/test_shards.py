@@ -46,6 +46,15 @@ def test_log_mels_come_back_as_they_were_computed(rows: list[Row], tmp_path: Pat
     assert verify(rows, FRONT_END, tmp_path / "cache") == 3
 
 
+def test_what_is_kept_is_raw_so_that_other_statistics_find_it(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    load_log_mels(rows, FRONT_END, tmp_path / "cache")
+    made = {file.name for file in (tmp_path / "cache").iterdir()}
+    load_log_mels(rows, FrontEndConfig(mean=-5.0, std=3.0), tmp_path / "cache")
+    assert {file.name for file in (tmp_path / "cache").iterdir()} == made
+
+
 def test_log_mels_are_a_sequence_that_holds_maps_and_not_sounds(
     rows: list[Row], tmp_path: Path
 ) -> None:

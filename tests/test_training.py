@@ -21,12 +21,12 @@ from m2d_clap.service.cli import build
 from m2d_clap.training import captions
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
-from m2d_clap.training.data import Plan
+from m2d_clap.training.data import Plan, crop
 from m2d_clap.training.evaluate import evaluate, right_answers
 from m2d_clap.training.loop import Trainer, TrainingDivergedError
 from m2d_clap.training.losses import caption_loss, contrastive_loss
 from m2d_clap.training.m2d import PredictorConfig
-from m2d_clap.training.manifest import ManifestError, Row, read_manifest
+from m2d_clap.training.manifest import ManifestError, Row, identity, read_manifest
 from m2d_clap.training.masking import random_mask
 from m2d_clap.training.metrics import retrieval
 from m2d_clap.training.optim import average
@@ -101,6 +101,19 @@ def test_a_run_killed_at_any_step_goes_on_bit_for_bit(tmp_path: Path, stop_at: i
     assert losses(tmp_path / "whole") == losses(tmp_path / "stopped")
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_the_papers_batches_hold_any_sounds_at_one_length_filled_up_with_zeros() -> None:
+    plan = Plan(tuple(range(1, 13)), batch=4, most_columns=6, seed=0, by_length=False)
+    batches = list(plan.epoch(0))
+    assert sorted(m for batch in batches for m in batch.members) == list(range(12))
+    assert {batch.columns for batch in batches} == {6}
+    sound = torch.full((80, 5), -9.0).half()
+    filled = crop(sound, 8, np.random.default_rng(0), zeros=True)
+    assert torch.equal(filled[:, :5], sound.float()) and not filled[:, 5:].any()
+    stage = dataclasses.replace(TINY, cut="fixed")
+    images = Trainer(stage, training_set(), 0).take().images
+    assert images is not None and images.shape == (4, 1, 80, 64)
 
 
 def test_a_run_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
@@ -263,7 +276,14 @@ def test_the_train_and_evaluate_commands_go_from_a_manifest_to_scores(
     assert result.exit_code == 0, result.exception
     best = json.loads(result.stdout)["checkpoint"]
     settings_ = json.loads((tmp_path / "run" / "settings.json").read_text())
-    assert settings_["sounds"] == 8  # the NC row is left out
+    rows = read_manifest(manifest)
+    assert settings_["data"] == identity(rows[1:])  # the NC row is left out
+    manifest.write_text(manifest.read_text().replace("a low tone", "a deep tone"))
+    with pytest.raises(RunError, match="other settings"):
+        CliRunner().invoke(build(), words, catch_exceptions=False)
+    manifest.write_text(manifest.read_text().replace("a deep tone", "a low tone"))
+    for wrong in (["--parent", best], ["--texts", str(manifest)], ["--base-rate", "0"]):
+        assert CliRunner().invoke(build(), [*words, *wrong]).exit_code == 2
     words = ["evaluate", str(manifest), "--checkpoint", best, "--split", "valid", "--json"]
     result = CliRunner().invoke(build(), [*words, "--cache", str(tmp_path / "cache")])
     scores = json.loads(result.stdout)

@@ -41,6 +41,17 @@ def test_an_imported_file_embeds_sounds_as_the_reference_does(
     assert np.abs(np.load(out) - expected).max() < 1e-4
 
 
+def test_a_model_that_never_met_text_has_no_text_encoder(
+    published: dict[str, Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "m2d_vit_base-80x608p16x16-221006-mr7" / "checkpoint.pth"
+    file.parent.mkdir()
+    weights = torch.load(published["b"], weights_only=False)["model"]
+    torch.save({"model": {n: w for n, w in weights.items() if "_proj" not in n}}, file)
+    config = import_published(file, Hints(heads=2)).config
+    assert (config.text.kind, config.projector.kind) == ("none", "none")
+
+
 def test_sizes_and_settings_come_from_the_tensors_args_and_folder_name(
     published: dict[str, Path],
 ) -> None:

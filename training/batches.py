@@ -124,7 +124,8 @@ class Batches:
             of_sound = np.random.default_rng(seeds[place])
             factor = float(np.exp(of_sound.uniform(-np.log(most), np.log(most))))
             long = max(1, round(frames * factor))
-            sound = crop(self.data.sounds[batch.members[place]], long, of_sound)
+            zeros = self.stage.cut == "fixed"
+            sound = crop(self.data.sounds[batch.members[place]], long, of_sound, zeros)
             cut.append(stretched(sound, frames))
         return torch.stack(cut)
 
@@ -163,7 +164,8 @@ def _plan(stage: Stage, data: TrainingSet, seed: int) -> Plan:
         weights = _balanced(data.bank, weights, stage.balance)
     if stage.visits:
         weights = weights * (stage.visits / weights.sum())
-    return Plan(lengths, stage.batch, stage.frames // columns, seed, weights)
+    most = stage.frames // columns
+    return Plan(lengths, stage.batch, most, seed, weights, by_length=stage.cut == "common")
 
 
 def _balanced(bank: CaptionBank, weights: Weights, power: float) -> Weights:

@@ -38,7 +38,7 @@ def sentence_embeddings(
 
     Raises TextEncoderError where it is needed and found neither in the folder `path` nor elsewhere.
     """
-    identity = json.dumps([config.kind, config.max_tokens, *texts])
+    identity = json.dumps([config.kind, config.max_tokens, *_encoder(path), *texts])
     file = cache / f"captions-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.safetensors"
     if not file.is_file():
         with alone(cache):
@@ -46,6 +46,14 @@ def sentence_embeddings(
                 _embed(texts, config, file, path, device, progress)
     progress(len(texts))
     return load_file(file)["embeddings"]
+
+
+def _encoder(path: Path | None) -> list[tuple[str, int, int]]:
+    """Whose embeddings they are, where a folder was named: its files' names, sizes and times."""
+    if path is None or not path.is_dir():
+        return []
+    stats = {file.name: file.stat() for file in sorted(path.iterdir()) if file.is_file()}
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()]
 
 
 @torch.inference_mode()

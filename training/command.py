@@ -21,11 +21,11 @@ from m2d_clap.training.captions import Progress, caption_bank
 from m2d_clap.training.classes import balanced_weights, class_names, class_table
 from m2d_clap.training.evaluation.command import rows_where
 from m2d_clap.training.execution import Execution
-from m2d_clap.training.inherit import following, text_weights
-from m2d_clap.training.leaks import refuse_leaks
+from m2d_clap.training.inherit import following, taught, text_weights
+from m2d_clap.training.leaks import refuse_leaks_of
 from m2d_clap.training.lessons import lessons
 from m2d_clap.training.loop import Trainer
-from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
+from m2d_clap.training.manifest import Row, check_files, identity, licensed, read_manifest
 from m2d_clap.training.panels import grouped
 from m2d_clap.training.report.writing import report_of_run
 from m2d_clap.training.run import run
@@ -120,6 +120,8 @@ def train(
         raise typer.BadParameter(f"--stage is one of {', '.join((*STAGES, *CAPTION_STAGES))}")
     if precision not in ("auto", *get_args(Precision)):
         raise typer.BadParameter("--precision is auto, float32 or bfloat16")
+    if base_rate is not None and base_rate <= 0:
+        raise typer.BadParameter("--base-rate is above 0")
     if threads:
         torch.set_num_threads(threads)
     if stage in CAPTION_STAGES:
@@ -149,19 +151,30 @@ def train(
         compiled=fast if compiled is None else compiled,
         ahead=AHEAD_OF_CUDA if fast else 1,
     )
+    if parent is not None and recipe.parent is None:
+        raise typer.BadParameter(
+            f"stage {stage} starts from nothing: it knows no --parent (stages that go on from a "
+            "checkpoint: m2d-clap train --list --json)"
+        )
+    if texts and recipe.teacher is None:
+        raise typer.BadParameter(f"stage {stage} has no teacher to explain --texts")
+    if zero_shot_where and recipe.losses.labels:
+        raise typer.BadParameter(f"stage {stage} is scored by its classes: no --zero-shot-where")
     first = Checkpoint.load(parent) if parent is not None else None
     teachers = [Checkpoint.load(path) for path in teacher or []]
     if teachers and not recipe.losses.ensemble:
         raise typer.BadParameter(f"stage {stage} learns from no --teacher")
     if first is not None:
         recipe = following(recipe, first.config)
+    if teachers:
+        recipe = taught(recipe, [teacher.config for teacher in teachers])
     learning, valid = _rows(
         manifest, without_licence or [], procedural, cache, recipe.model.front_end.sample_rate
     )
     settings = {
         "stage": dataclasses.asdict(recipe),
         "seed": seed,
-        "sounds": len(learning),
+        "data": identity([*learning, *valid]),
         "without_licence": sorted(without_licence or []),
         "procedural": procedural,
         "parent": first and first.fingerprint,
@@ -228,9 +241,10 @@ def _rows(
     manifest: Path, without_licence: list[str], procedural: int, cache: Path, rate: int
 ) -> tuple[list[Row], list[Row]]:
     """(train, valid), checked; made-up sounds are learned from only."""
-    rows = licensed(read_manifest(manifest), without_licence)
+    every = read_manifest(manifest)
+    rows = licensed(every, without_licence)
     check_files(rows)
-    refuse_leaks(rows)
+    refuse_leaks_of(rows, every)
     learning = [row for row in rows if row.split == "train"]
     if not learning:
         raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
@@ -259,7 +273,7 @@ def _captions(
     rate = first.config.front_end.sample_rate if first is not None else 16000
     learning, valid = _rows(manifest, without_licence, procedural, cache, rate)
     settings = {
-        "sounds": len(learning),
+        "data": identity([*learning, *valid]),
         "without_licence": sorted(without_licence),
         "procedural": procedural,
         "parent": first and first.fingerprint,
@@ -286,10 +300,10 @@ def _training_set(
     device: str,
     progress: Progress,
 ) -> TrainingSet:
-    taught = None
+    explained = None
     if stage.teacher is not None:
         words = find_tokenizer(stage.model.text, text_encoder_path).words
-        taught = lessons(rows, texts, words, stage.teacher, cache, text_encoder_path)
+        explained = lessons(rows, texts, words, stage.teacher, cache, text_encoder_path)
     embedded = bool(stage.losses.contrast) and not stage.learns_text
     bank = caption_bank(
         *(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings),
@@ -300,12 +314,12 @@ def _training_set(
     if len(set(weights)) == 1:
         weights = ()
     if not stage.losses.labels:
-        return TrainingSet(sounds, bank, weights, lessons=taught)
+        return TrainingSet(sounds, bank, weights, lessons=explained)
     names = class_names(rows)
     table = class_table(rows, names, stage.labels == "one")
     if stage.visits:
         weights = balanced_weights(table, weights)
-    return TrainingSet(sounds, bank, weights, table, names, taught)
+    return TrainingSet(sounds, bank, weights, table, names, explained)
 
 
 def _begins_text(stage: Stage) -> bool:

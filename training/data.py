@@ -58,8 +58,9 @@ class Epoch(Sequence[Batch]):
 class Plan:
     """Which sounds meet in which step.
 
-    An epoch visits every sound once. Sounds of like length share a batch and are cut to a common
-    length, at random; the order of batches is random. Everything follows from (seed, epoch).
+    An epoch visits every sound once. By length, sounds of like length share a batch and are cut to a
+    common one; else any meet, and each batch has the most columns. The order of batches is random.
+    Everything follows from (seed, epoch).
     """
 
     lengths: Sequence[int] | Rows
@@ -69,6 +70,7 @@ class Plan:
     seed: int
     weights: Sequence[float] | Weights = ()
     """Visits an epoch for every sound, on average; empty means one each."""
+    by_length: bool = True
 
     @property
     def steps(self) -> int:
@@ -86,19 +88,25 @@ class Plan:
             drawn = rng.choice(len(self.lengths), self.visits, replace=True, p=share)
         else:
             drawn = rng.permutation(len(self.lengths))
+        if not self.by_length:
+            whole = np.full(len(drawn), self.most_columns)
+            return Epoch(drawn, whole, rng.permutation(self.steps))
         lengths = np.minimum(np.asarray(self.lengths)[drawn], self.most_columns)
         # Noise in the sorting key lets neighbours in length meet in ever new company.
         order = np.argsort(np.log(lengths) + rng.normal(0, 0.15, len(drawn)), kind="stable")
         return Epoch(drawn[order], lengths[order], rng.permutation(self.steps))
 
 
-def crop(log_mel_: Tensor, frames: int, rng: np.random.Generator) -> Tensor:
-    """(mels, n) → (mels, frames): a random stretch; a shorter sound is put at a random place in
-    its own quietest frame's level, so that no edge betrays its length."""
+def crop(log_mel_: Tensor, frames: int, rng: np.random.Generator, zeros: bool = False) -> Tensor:
+    """(mels, n) → (mels, frames): a random stretch. A shorter sound is followed by zeros, as in the
+    papers, or put at a random place in its own quietest frame's level, so that no edge betrays its
+    length."""
     missing = frames - log_mel_.shape[1]
     if missing <= 0:
         start = int(rng.integers(0, -missing + 1))
         return log_mel_[:, start : start + frames].float()
+    if zeros:
+        return torch.nn.functional.pad(log_mel_.float(), (0, missing))
     before = int(rng.integers(0, missing + 1))
     sound = log_mel_.float()
     floor = sound.amin(dim=1, keepdim=True)

@@ -2,10 +2,13 @@
 
 import os
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from m2d_clap.model.errors import ClapError
 
 _PATIENCE = timedelta(hours=6)
 """While one process scores, saves or prepares what all need, the others wait for it."""
@@ -17,10 +20,19 @@ def started() -> int:
 
 
 def device_of(name: str) -> str:
-    """This process's device. name: "auto" (CUDA where there is one), "cpu" or "cuda"."""
+    """This process's device. name: "auto" (CUDA where there is one), "cpu" or "cuda". Raises ClapError
+    where there are more processes than GPUs."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return f"cuda:{local_rank()}" if name == "cuda" else name
+    if name != "cuda":
+        return name
+    there = torch.cuda.device_count()
+    if local_rank() >= there > 0:
+        raise ClapError(
+            f"process {local_rank() + 1} of this machine has no GPU, of which there are {there}: "
+            f"torchrun --nproc-per-node {there}, or --device cpu"
+        )
+    return f"cuda:{local_rank()}"
 
 
 def join(device: str) -> None:
@@ -81,10 +93,22 @@ def gathered(rows: Tensor, count: int) -> Tensor:
     """
     if world() == 1:
         return rows
-    from torch.distributed.nn.functional import all_gather
-
     most = -(-count // world())
     if len(rows) < most:
         rows = torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])])
-    parts = torch.stack(list(all_gather(rows.contiguous())))
+    parts: Tensor = _Gathered.apply(rows.contiguous())  # type: ignore[no-untyped-call]
     return parts.transpose(0, 1).flatten(0, 1)[:count]
+
+
+class _Gathered(torch.autograd.Function):
+    """(rows, …) → (world, rows, …), in every process; each row's gradient is that of all of them."""
+
+    @staticmethod
+    def forward(_: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world())]
+        dist.all_gather(parts, rows)
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return total(gradient.contiguous())[rank()]

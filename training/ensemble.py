@@ -8,32 +8,33 @@ from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Precision
+from m2d_clap.model.config import ClapConfig
 from m2d_clap.model.errors import ClapError
 
 
 class Ensemble:
     """Frozen, and no part of what learns or is saved. Its text side is the first one's.
 
-    Raises ClapError where there is no teacher, or they hear or are asked in different ways: mean
-    embeddings need one log-mel, one text encoder and one space.
+    Raises ClapError where there is no teacher, or one hears or is asked in other ways than the
+    student: mean embeddings need one log-mel, one text encoder and one space.
     """
 
     def __init__(
         self,
+        student: ClapConfig,
         teachers: Sequence[Checkpoint],
         device: str = "cpu",
         precision: Precision = "bfloat16",
     ) -> None:
         if not teachers:
             raise ClapError("this stage learns from other models: name each with --teacher")
-        first = teachers[0].config
-        for other in (teacher.config for teacher in teachers[1:]):
+        for other in (teacher.config for teacher in teachers):
             if (other.front_end, other.text, other.clap_dim) != (
-                *(first.front_end, first.text, first.clap_dim),
+                *(student.front_end, student.text, student.clap_dim),
             ):
                 raise ClapError(
-                    f"{first.name} and {other.name} cannot teach together: their log-mels, text "
-                    "encoders or spaces differ"
+                    f"{other.name} cannot teach {student.name}: their log-mels, text encoders or "
+                    "spaces differ"
                 )
         self._claps = [teacher.clap(device).requires_grad_(False) for teacher in teachers]
         for clap in self._claps:

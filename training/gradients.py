@@ -7,6 +7,7 @@ the embeddings, and each part is then worked on again, to pass its own on (GradC
 2101.06983). In one part nothing is done twice.
 """
 
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
@@ -27,9 +28,11 @@ class Gradients:
         if distributed.world() > 1:
             # What only `compare` uses has its gradient before the last part, whose graph lacks it.
             apart = parts > 1 and learner.compares
-            self._run = nn.parallel.DistributedDataParallel(
-                learner, broadcast_buffers=False, find_unused_parameters=apart
-            )
+            with warnings.catch_warnings():  # later releases have another name for the option
+                warnings.simplefilter("ignore", FutureWarning)
+                self._run = nn.parallel.DistributedDataParallel(
+                    learner, broadcast_buffers=False, find_unused_parameters=apart
+                )
 
     def __call__(self, examples: Examples) -> dict[str, Tensor]:
         """Adds the loss's to every parameter's; returns the terms, equal in all processes.

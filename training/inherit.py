@@ -1,6 +1,6 @@
 """How a stage's model begins: from its parent's weights, a text encoder's, or at random."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -54,6 +54,12 @@ def following(stage: Stage, parent: ClapConfig) -> Stage:
     if not "text.".startswith(stage.fresh) and (parent.text.included or not stage.learns_text):
         model = replace(model, text=parent.text)
     return replace(stage, model=model)
+
+
+def taught(stage: Stage, teachers: Sequence[ClapConfig]) -> Stage:
+    """The stage under its own licence and its teachers'."""
+    licences = dict.fromkeys([stage.model.licence, *(each.licence for each in teachers)])
+    return replace(stage, model=replace(stage.model, licence=" and ".join(licences)))
 
 
 @torch.no_grad()

@@ -59,6 +59,15 @@ def refuse_leaks(
     )
 
 
+def refuse_leaks_of(rows: Sequence[Row], every: Sequence[Row]) -> None:
+    """Raises LeakError where `rows`, those of a manifest that may be used, share sounds with what it
+    is evaluated on (of all its rows: scores look at no licence), or what chooses shares them with
+    what is tested."""
+    held = [row for row in every if row.split in ("valid", "test")]
+    refuse_leaks([*(row for row in rows if row.split not in ("valid", "test")), *held])
+    refuse_leaks(held, ("valid",), ("test",))
+
+
 def find_leaks(
     rows: Iterable[Row],
     learning: Collection[str] | None = None,

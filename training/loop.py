@@ -58,7 +58,9 @@ class Trainer(nn.Module):
         self.stage, self.data, self.seed, self.execution = stage, data, seed, execution
         clap = initialised(Clap(stage.model))
         inherit(clap, stage, parent, text)
-        ensemble = Ensemble(teachers, device, precision) if stage.losses.ensemble else None
+        ensemble = (
+            Ensemble(stage.model, teachers, device, precision) if stage.losses.ensemble else None
+        )
         self.learner = Learner(stage, clap, precision, ensemble)
         if self.learner.m2d is not None:
             initialised(self.learner.m2d.predictor)

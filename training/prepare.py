@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.distributed import device_of
-from m2d_clap.training.leaks import refuse_leaks
+from m2d_clap.training.leaks import refuse_leaks_of
 from m2d_clap.training.manifest import check_files, licensed, read_manifest
 from m2d_clap.training.shards import load_log_mels, verify
 from m2d_clap.training.stages import STAGES
@@ -35,9 +35,10 @@ def prepare(
     if stage not in STAGES:
         raise typer.BadParameter(f"--stage is one of {', '.join(STAGES)}")
     recipe = STAGES[stage]
-    rows = licensed(read_manifest(manifest), without_licence or [])
+    every = read_manifest(manifest)
+    rows = licensed(every, without_licence or [])
     check_files(rows)
-    refuse_leaks(rows)
+    refuse_leaks_of(rows, every)
     columns = (
         *(TextColumn("{task.description}"), BarColumn()),
         *(MofNCompleteColumn(), TimeRemainingColumn()),

@@ -143,7 +143,7 @@ def _resume(folder: Path, trainer: Learning) -> Score | None:
     file = folder / "state.pt"
     if not file.is_file():
         return None
-    snapshot = torch.load(file, map_location=trainer.device, weights_only=True)
+    snapshot = torch.load(file, map_location="cpu", weights_only=True)  # each part goes where it is
     trainer.restore(snapshot)
     return None if snapshot["best"] is None else Score(**snapshot["best"])
 

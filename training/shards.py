@@ -135,8 +135,11 @@ def _cut(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 def _file(rows: Sequence[Row], front_end: FrontEndConfig, cache: Path) -> Path:
     stats = [row.file.stat() for row in rows]
+    heard = asdict(front_end)
+    for normalising in ("mean", "std"):  # comes later: what is kept is raw
+        del heard[normalising]
     identity = [
-        asdict(front_end),
+        heard,
         [(str(r.file), s.st_size, s.st_mtime_ns) for r, s in zip(rows, stats, strict=True)],
     ]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]

@@ -51,6 +51,8 @@ class Stage:
     parent: the stage whose checkpoint it starts from. learns: beginnings of the names of the
     weights that move ("clap.audio", "m2d.predictor", …); fresh: of those of the model that do not
     come from the parent. scale: where the contrast's temperature starts, None for the parent's.
+    cut: "fixed" is the papers': any sounds meet in a batch, `frames` of each, shorter ones filled up
+    with zeros; "common": sounds of like length meet, cut to one that most of them have.
     contrast: "pairs" is the papers' InfoNCE over the batch; "bank" counts equal captions as equal
     and takes every caption of the training part as a negative, for small sets with few captions.
     by_label: share of the bank's truth that all captions of a sound's label have in common.
@@ -72,6 +74,7 @@ class Stage:
     batch: int
     base_rate: float
     parent: str | None = None
+    cut: Literal["fixed", "common"] = "fixed"
     predictor: PredictorConfig = PAPER_PREDICTOR
     learns: tuple[str, ...] = ("clap.", "m2d.predictor.")
     fresh: tuple[str, ...] = ()
@@ -206,6 +209,7 @@ STAGE_1_MINI = Stage(
         text=TextConfig("minilm", max_tokens=256),
     ),
     predictor=PredictorConfig(width=96, depth=2, heads=3),
+    cut="common",
     contrast="bank",
     by_label=0.3,
     balance=0.4,

@@ -11,7 +11,8 @@ export const traffic = new EventTarget();
 const blobs = new Map();
 
 /**
- * A Response that is ok. `body`: an object (sent as JSON) or FormData. A 401 asks for a key, 429
+ * A Response that is ok. `body`: an object (sent as JSON) or FormData. A 401, or a key
+ * that may not do this, asks for another, 429
  * and 503 are tried again as the server says. Throws Problem, or AbortError by `signal`.
  */
 export async function fetched(path, { method, body, signal, patient = true } = {}) {
@@ -33,7 +34,7 @@ export async function fetched(path, { method, body, signal, patient = true } = {
       return response;
     }
     const problem = await Problem.of(response);
-    if (response.status === 401) {
+    if (response.status === 401 || problem.type === "/problems/missing-scope") {
       const another = keptKey() !== key; // given while this request was under way
       if (another || (await askForKey(key ? problem.detail : ""))) continue;
     }

@@ -29,7 +29,9 @@ export function askForKey(refused) {
 
 function shown(refused) {
   return new Promise((resolve) => {
-    const field = el("input", { type: "password", id: "key", required: true, autocomplete: "current-password" });
+    // What no header can hold would fail as if the server did not answer.
+    const letters = { pattern: "\\s*[!-~][ -~]*\\s*", title: "A key is made of plain letters, digits and signs." };
+    const field = el("input", { type: "password", id: "key", required: true, autocomplete: "current-password", ...letters });
     const form = el(
       "form",
       { method: "dialog" },

@@ -41,7 +41,7 @@ function fromField(event) {
 
 function ofPage(event) {
   const pressed = event.target.closest?.("button, a, summary, input");
-  if (event.target.matches?.(".timeline") && event.key.startsWith("Arrow")) return null; // it scrolls
+  if (event.target.matches?.(".timeline, input[type=range]") && event.key.startsWith("Arrow")) return null; // it moves
   if (event.key === "/") return toBox;
   if (event.key === " " && !pressed) return playOrPause;
   if (event.key === "Enter" && !pressed && state.view === "search") return toggleSelected;

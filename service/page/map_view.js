@@ -28,6 +28,7 @@ let waiting = 0;
 let hovered = -1;
 let selected = -1;
 let dwelling = 0;
+let wanted = 0;
 let found = []; // numbers of the points that the search found, best first
 
 /** Builds the view; the points are asked for when it is first shown. */
@@ -172,6 +173,7 @@ function point(at) {
   hovered = at;
   parts.labels.classList.toggle("over", at >= 0);
   clearTimeout(dwelling);
+  if (parts.hover.checked) wanted += 1; // what the pointer has left is not to be heard any more
   if (at >= 0 && parts.hover.checked) dwelling = setTimeout(() => listenTo(at), DWELL);
   draw();
 }
@@ -186,10 +188,12 @@ function pick(at) {
 }
 
 async function listenTo(at) {
+  const ours = (wanted += 1);
   try {
-    player.play(await clipOf(points.ids[at]), 0);
+    const clip = await clipOf(points.ids[at]);
+    if (ours === wanted) player.play(clip, 0);
   } catch (error) {
-    showProblem(error);
+    if (ours === wanted) showProblem(error);
   }
 }
 

@@ -46,7 +46,7 @@ async function next() {
   }
   running += 1;
   try {
-    const peaks = heights(await ask(address, { signal }));
+    const peaks = heights(await ask(address, { signal, patient: false }));
     if (kept.size >= KEPT) kept.delete(kept.keys().next().value);
     kept.set(address, peaks);
     resolve(peaks);

@@ -1,6 +1,6 @@
 // The one sound that plays. Everything that shows its progress listens here.
-import { media } from "./api.js";
-import { isAbort } from "./problem.js";
+import { fetched, media } from "./api.js";
+import { isAbort, Problem } from "./problem.js";
 import { showProblem } from "./notice.js";
 import { split } from "./times.js";
 
@@ -17,6 +17,7 @@ let loaded = null;
 /** Whether the marked moment is played over and over. */
 export let repeats = false;
 let loading = null;
+let frame = 0;
 
 /** Plays a clip from `at` seconds, by default from its moment. */
 export async function play(next, at = next.start ?? 0) {
@@ -29,7 +30,7 @@ export async function play(next, at = next.start ?? 0) {
       loaded = null;
       audio.pause();
       audio.src = await media(next.audio, ours.signal);
-      await ready(ours.signal);
+      await ready(ours.signal).catch((error) => reason(next.audio, error, ours.signal));
       loaded = next.audio;
     }
     if (ours.signal.aborted) return;
@@ -37,7 +38,7 @@ export async function play(next, at = next.start ?? 0) {
     await audio.play();
   } catch (error) {
     if (isAbort(error)) return;
-    showProblem(audio.error ? unplayable(next) : error);
+    showProblem(audio.error && !(error instanceof Problem) ? unplayable(next) : error);
   }
 }
 
@@ -92,6 +93,15 @@ function ready(signal) {
   });
 }
 
+/** Why the server did not give what the player asked for by itself; else the player's own error. */
+async function reason(address, error, signal) {
+  if (!isAbort(error) && !address.startsWith("blob:")) {
+    const sound = await fetched(address, { signal, patient: false });
+    await sound.body?.cancel();
+  }
+  throw error;
+}
+
 function unplayable({ path }) {
   return new Error(`This browser cannot play ${split(path)[1]}. Download it to hear it elsewhere.`);
 }
@@ -104,7 +114,8 @@ function tick() {
 
 function frames() {
   tick();
-  if (isPlaying()) requestAnimationFrame(frames);
+  cancelAnimationFrame(frame); // a sound that starts anew at its end has one under way
+  frame = isPlaying() ? requestAnimationFrame(frames) : 0;
 }
 
 audio.addEventListener("play", () => {

@@ -91,7 +91,7 @@ function showTime() {
 }
 
 function slide(event) {
-  const steps = { ArrowLeft: -1, ArrowRight: 1, PageDown: -10, PageUp: 10 };
+  const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10 };
   const to = { Home: 0, End: player.clip?.seconds };
   if (event.key in steps) player.seek(player.now() + steps[event.key]);
   else if (event.key in to) player.seek(to[event.key]);

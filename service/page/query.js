@@ -14,12 +14,12 @@ export function startQuery() {
   input.value = state.query;
   input.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => change({ query: input.value, view: placeOfAnswers() }), PAUSE);
+    timer = setTimeout(() => change(asked(input.value)), PAUSE);
   });
   byId("box").addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(timer);
-    change({ query: input.value, view: placeOfAnswers() }, { push: true });
+    change(asked(input.value), { push: true });
   });
   onChange((_, before) => {
     if (state.query !== before.query && input.value !== state.query) input.value = state.query;
@@ -28,9 +28,10 @@ export function startQuery() {
   showChips();
 }
 
-/** Typing on the map stays there and marks what fits. */
-function placeOfAnswers() {
-  return state.view === "map" ? "map" : "search";
+/** Typing on the map stays there and marks what fits. What was opened belongs to the question before. */
+function asked(query) {
+  const view = state.view === "map" ? "map" : "search";
+  return query === state.query ? { query, view } : { query, view, clip: "" };
 }
 
 function showChips() {

@@ -127,8 +127,7 @@ async function more() {
     add(found);
   } catch (error) {
     if (isAbort(error)) return;
-    cursor = null;
-    byId("ending").textContent = "";
+    byId("ending").replaceChildren(el("button", { type: "button", text: "Try again", onclick: more }));
     showProblem(error);
   } finally {
     if (searching === ours) searching = null;
@@ -207,6 +206,7 @@ async function showOpened() {
 async function fetchedRow(id) {
   try {
     const clip = await clipOf(id);
+    if (state.clip !== id || rows.some(({ hit }) => hit.id === id)) return null; // too late, or there by now
     const { score, start, end, relevance, ...plain } = clip;
     const row = new Row(plain, best, { select, open: toggleOpen, like: () => steer(id, "like"), unlike: () => steer(id, "unlike") });
     rows = [row, ...rows];

@@ -15,6 +15,8 @@ const FIELDS = {
 export const FILTERS = ["path", "shortest", "longest", "relevance", "filter"];
 const VIEWS = ["search", "map", "tags"];
 const heard = new Set();
+/** The sounds searched with, by the number that a step of the browser's history has of them. */
+const sounds = [null];
 
 /**
  * view; query: the sentence; like, unlike: clip ids; path (a part of it), shortest, longest
@@ -29,8 +31,9 @@ export function change(patch, { push = false } = {}) {
   const before = state;
   state = { ...state, ...patch };
   const address = toAddress(state);
-  if (address !== location.pathname + location.search) {
-    history[push ? "pushState" : "replaceState"](null, "", address);
+  if (!sounds.includes(state.sound)) sounds.push(state.sound);
+  if (address !== location.pathname + location.search || state.sound !== before.sound) {
+    history[push ? "pushState" : "replaceState"]({ sound: sounds.indexOf(state.sound) }, "", address);
   }
   for (const listener of heard) listener(state, before);
 }
@@ -72,8 +75,8 @@ function fromAddress() {
   return { ...values, view: VIEWS.includes(values.view) ? values.view : "search" };
 }
 
-window.addEventListener("popstate", () => {
+window.addEventListener("popstate", (event) => {
   const before = state;
-  state = { ...fromAddress(), sound: state.sound };
+  state = { ...fromAddress(), sound: sounds[event.state?.sound ?? 0] ?? null };
   for (const listener of heard) listener(state, before);
 });

@@ -64,13 +64,10 @@ export class Waveform {
   }
 
   async load() {
-    this.leaving = new AbortController();
-    try {
-      const peaks = await peaksOf(this.clip, this.leaving.signal);
-      if (!this.leaving.signal.aborted) this.peaks = peaks;
-    } catch {
-      this.peaks = undefined; // asked for again when it next comes into sight
-    }
+    const ours = (this.leaving = new AbortController());
+    const peaks = await peaksOf(this.clip, ours.signal).catch(() => undefined); // asked for again when it next comes into sight
+    if (ours.signal.aborted) return;
+    this.peaks = peaks;
     this.draw();
   }
 

@@ -266,3 +266,40 @@ def test_the_switch_goes_through_the_themes(visit: Any) -> None:
     assert page.evaluate(look) == light
     page.get_by_role("button", name="Colours: light").click()
     assert page.evaluate(look) == dark
+
+
+def test_another_sentence_leaves_what_was_opened_before_behind(visit: Any) -> None:
+    page = visit("/?q=rain")
+    row = page.locator(".row").first
+    row.wait_for()
+    row.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="About it").wait_for()
+    page.get_by_label("A sentence that says").fill("church bell")
+    page.locator(".row:first-child .name", has_text="bell").wait_for()
+    page.get_by_role("heading", name="About it").wait_for(state="detached")
+    assert "clip=" not in page.url
+
+
+def test_a_further_page_that_failed_can_be_asked_for_again(visit: Any) -> None:
+    page = visit("/?q=bell")
+    page.locator(".row").first.wait_for()
+    few = page.locator(".row").count()
+    page.route("**/v1/search/text", lambda route: route.abort())
+    page.locator("#ending").scroll_into_view_if_needed()
+    again = page.get_by_role("button", name="Try again")
+    again.wait_for()
+    page.unroute("**/v1/search/text")
+    again.click()
+    until(page, lambda: page.locator(".row").count() > few)
+
+
+def test_arrows_on_the_volume_set_it_and_move_nothing_else(visit: Any) -> None:
+    page = visit("/?q=church+bell")
+    page.locator(".row").first.get_by_role("button", name="Play").click()
+    volume = page.get_by_role("slider", name="Volume")
+    volume.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    assert float(volume.input_value()) == pytest.approx(0.98)
+    assert volume.evaluate("(node) => node === document.activeElement")

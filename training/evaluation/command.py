@@ -31,7 +31,7 @@ from m2d_clap.training.evaluation.recipes import recipe_of
 from m2d_clap.training.evaluation.report import own_lines, query_line, table, values
 from m2d_clap.training.evaluation.truth import Labelled, class_names
 from m2d_clap.training.leaks import LeakError, refuse_leaks
-from m2d_clap.training.manifest import Row, check_files, licensed, read_manifest
+from m2d_clap.training.manifest import Row, check_files, is_fold, licensed, read_manifest
 from m2d_clap.training.panels import grouped
 from m2d_clap.training.shards import load_log_mels
 
@@ -135,10 +135,22 @@ def evaluate(
         raise typer.BadParameter("--without-licence, --procedural go with --protocol captions")
     if queries is not None and protocol not in (Asked.OWN, Asked.ALL):
         raise typer.BadParameter("--queries goes with --protocol own")
+    if base_rate is not None and base_rate <= 0:
+        raise typer.BadParameter("--base-rate is above 0")
+    if zero_shot_where is not None and protocol not in (Asked.OWN, Asked.ZERO_SHOT, Asked.ALL):
+        raise typer.BadParameter("--zero-shot-where goes with --protocol own, zero-shot or all")
+    if min_train and protocol in (Asked.RETRIEVAL, Asked.CAPTIONS):
+        raise typer.BadParameter("--min-train goes with protocols that score labels")
     asked = read_queries(queries) if queries is not None else None
     counts = rows_where(zero_shot_where)
     rows = read_manifest(manifest)
     about = find_dataset(dataset) if dataset else own_dataset(manifest.stem, rows, split)
+    if about.folds and not any(is_fold(row.split) for row in rows):
+        about = dataclasses.replace(about, folds=0, published=(), clips=())  # cut in one's own way
+    elif split != "test" and not about.folds:
+        about = dataclasses.replace(about, published=(), clips=())
+    if zero_shot_where is not None or min_train:
+        about = dataclasses.replace(about, published=(), clips=())  # not what the papers scored
     question = Question(rows, about, split, counts, min_train)
     chosen = [Protocol(protocol)] if protocol != Asked.ALL else [Protocol.OWN, *about.protocols]
     scored = question.scored
@@ -187,7 +199,7 @@ def evaluate(
     if answers is not None:
         typer.echo(query_line(answers))
     if scores != Scores():
-        Console().print(table(scores, about))
+        Console().print(table(scores, about, part))
 
 
 def _told_apart(places: Sequence[Path], checkpoint: Path | None) -> tuple[Path, Path | None]:
@@ -206,9 +218,12 @@ def _told_apart(places: Sequence[Path], checkpoint: Path | None) -> tuple[Path, 
 
 def _guard(question: Question, published: bool) -> None:
     """A manifest of one's own with leaks is refused; a published one is what it is."""
-    sides = (None, None) if question.folded else (("train",), ("valid", question.split))
     try:
-        refuse_leaks(question.used, *sides)
+        if question.folded:
+            refuse_leaks(question.used)
+        else:
+            refuse_leaks(question.used, ("train",), ("valid", question.split))
+            refuse_leaks(question.used, ("valid",), (question.split,))
     except LeakError as error:
         if not published:
             raise

@@ -98,9 +98,9 @@ def published(line: Line, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def table(scores: Scores, dataset: Dataset) -> Table:
-    """Shares in percent, with N and what the papers report."""
-    title = dataset.title
+def table(scores: Scores, dataset: Dataset, part: str) -> Table:
+    """Shares in percent, with N and what the papers report. part: which rows were scored."""
+    title = f"{dataset.title}, {part}"
     if dataset.clips:
         title += f" (published on {' or '.join(map(str, dataset.clips))} clips)"
     drawn = Table(title=title, title_justify="left")

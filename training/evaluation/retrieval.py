@@ -55,9 +55,9 @@ class Captioned:
         """Rows of one file are one clip. Raises ClapError when there is no row."""
         if not rows:
             raise ClapError("there is nothing to retrieve: no row of the manifest was chosen")
-        of_file: dict[Path, dict[str, None]] = {}
-        for row in rows:
-            of_file.setdefault(row.file, {}).update(dict.fromkeys(row.captions))
+        of_file: dict[Path, list[str]] = {}
+        for row in rows:  # two who said the same are two queries, as in the papers
+            of_file.setdefault(row.file, []).extend(row.captions)
         pairs = [(i, c) for i, captions in enumerate(of_file.values()) for c in captions]
         return cls(tuple(of_file), tuple(c for _, c in pairs), np.array([i for i, _ in pairs]))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m2d_clap.training.layouts.layout import Layout
 from m2d_clap.training.layouts.tables import find_tables, has_columns, read_table, seek_tables
-from m2d_clap.training.layouts.youtube import Videos
+from m2d_clap.training.layouts.youtube import Videos, stems
 from m2d_clap.training.manifest import ManifestError, Row
 
 TABLES = ("train.csv", "test.csv")
@@ -21,6 +21,7 @@ CLIP = re.compile(r"([\w-]{11})(?:_(\d{6}))?", re.ASCII)
 def _convert(source: Path) -> Iterator[Row]:
     tables = find_tables(source, TABLES)
     videos = Videos(source)
+    found: list[tuple[str, dict[str, list[str]]]] = []
     for table in tables:
         column = "name" if has_columns(table, "name") else "youtube_id"
         clips: dict[str, list[str]] = {}
@@ -31,17 +32,33 @@ def _convert(source: Path) -> Iterator[Row]:
                     "characters, alone or with _ and a start of six digits"
                 )
             clips.setdefault(cells[column], []).append(cells["caption"].replace("|", ","))
+        found.append((table.stem, clips))
+    # Both collections have other seconds of some videos: a missing file is not to be taken from there.
+    own: dict[str, dict[str, set[str]]] = {}
+    for clip in (clip for _, clips in found for clip in clips):
+        own.setdefault(clip[:11], {})[clip] = _stems(clip)
+    for split, clips in found:
         for clip, captions in clips.items():
             video, start = clip[:11], clip[12:]
+            others = {stem for other, of in own[video].items() if other != clip for stem in of}
             yield Row(
-                file=videos.find(video, float(start) if start else None),
+                file=videos.find(video, float(start) if start else None, others=others),
                 captions=tuple(captions),
                 label="",
-                split=table.stem,
+                split=split,
                 columns={"subset": "VGGSound" if start else "AudioSet"},
                 recording=f"yt:{video}",
                 source="Auto-ACD",
             )
+
+
+def _stems(clip: str) -> set[str]:
+    """How the file of this clip, and of no other of its video, may be called."""
+    video, start = clip[:11], clip[12:]
+    if not start:
+        return set(stems(video, None))
+    seconds = float(start)
+    return set(stems(video, seconds, seconds + 10)) - set(stems(video, None))
 
 
 def _recognises(source: Path) -> bool:

@@ -1,7 +1,7 @@
 """Clips cut from YouTube videos, which every downloader names in its own way."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -18,26 +18,32 @@ class Videos:
         self.stems = by_stem(sound_files(source))
 
     @cached_property
-    def _cuts(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for stem, file in self.stems.items():
+    def _cuts(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for stem in self.stems:
             if named := CUT.fullmatch(stem):
-                found.setdefault(named[1], file)
+                found.setdefault(named[1], []).append(stem)
         return found
 
     def find(
-        self, video: str, start: float | None = None, end: float | None = None, *more: str
+        self,
+        video: str,
+        start: float | None = None,
+        end: float | None = None,
+        *more: str,
+        others: Collection[str] = (),
     ) -> Path:
         """The file of a clip (start and end in seconds), a path that is not there if there is none.
 
         Sought by the names `stems` gives, then by those in `more`, and where the start is
-        unknown by any start.
+        unknown by any start. others: stems of other clips' files, which are not taken.
         """
-        for stem in (*stems(video, start, end), *more):
-            if stem in self.stems:
+        names = [*stems(video, start, end), *more]
+        if start is None:
+            names += self._cuts.get(video, [])
+        for stem in names:
+            if stem in self.stems and stem not in others:
                 return Path(self.stems[stem])
-        if start is None and video in self._cuts:
-            return Path(self._cuts[video])
         return self.source / f"{next(stems(video, start, end))}.wav"
 
 
