@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -32,6 +33,15 @@ from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.model.upstream import Hints, import_published
 from m2d_clap.training.captioning.vocabulary import caption_vocabulary
+
+# A busy machine may take its time over any example: tests of speed are in benchmarks/.
+hypothesis.settings.register_profile(
+    "m2d", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("m2d")
+
+LONGEST = ("stages", "operations", "distributed", "api", "first_index", "schemathesis", "worker")
+"""Files of tests that take longest: begun first, so that none of them is what all wait for."""
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = {
@@ -88,6 +98,11 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         torch.save(whole, file)
         files[name] = file
     return files
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: item.path.stem not in first)
 
 
 @pytest.fixture(scope="session")

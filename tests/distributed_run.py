@@ -1,7 +1,7 @@
 """Twenty steps of tiny stages, in as many processes as torchrun starts; run by
 test_distributed.py. Writes the weights of every process and the terms it saw.
 
-    python -m torch.distributed.run --nproc-per-node 2 distributed_run.py FOLDER PARTS STAGE …
+    python -m torch.distributed.run --nproc-per-node 2 distributed_run.py FOLDER PARTS,… STAGE …
 """
 
 import dataclasses
@@ -121,16 +121,17 @@ def trainer(stage: Stage, execution: Execution = USUAL) -> Trainer:
     )
 
 
-def main(folder: Path, parts: int, names: list[str]) -> None:
+def main(folder: Path, parts: list[int], names: list[str]) -> None:
     torch.set_num_threads(1)
     distributed.join("cpu")
-    for name in names:
-        learning = trainer(STAGES[name], Execution(accumulate=parts))
-        seen = [learning.advance() for _ in range(20)]
-        state = {"weights": learning.learner.state_dict(), "seen": seen}
-        torch.save(state, folder / f"{name}-{distributed.rank()}.pt")
-        learning.close()
+    for each in parts:
+        for name in names:
+            learning = trainer(STAGES[name], Execution(accumulate=each))
+            seen = [learning.advance() for _ in range(20)]
+            state = {"weights": learning.learner.state_dict(), "seen": seen}
+            torch.save(state, folder / f"{name}-{each}-{distributed.rank()}.pt")
+            learning.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(Path(sys.argv[1]), [int(each) for each in sys.argv[2].split(",")], sys.argv[3:])

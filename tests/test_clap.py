@@ -49,6 +49,7 @@ def test_bfloat16_stays_close_to_float32(clap: Clap) -> None:
     finally:
         clap.precision = "float32"
     assert torch.cosine_similarity(exact, fast).min() > 0.999
+    assert not torch.equal(exact, fast)  # it was computed in bfloat16 indeed
 
 
 def test_the_bundled_minilm_knows_what_sentences_mean_without_a_network(

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -234,8 +234,16 @@ def test_a_process_that_hangs_is_ended_and_replaced() -> None:
     ],
 )
 def test_the_death_of_a_process_costs_the_one_file_it_held(
-    ending: signal.Signals, error: type[Exception]
+    ending: signal.Signals, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun, takes = asyncio.Event(), decode_pool._Child.takes
+
+    async def told(*job: Any) -> bool:
+        taken = await takes(*job)
+        begun.set()
+        return taken
+
+    monkeypatch.setattr(decode_pool._Child, "takes", told)
     long = encoded(np.zeros(3_600_000, np.int16), 1000, "flac", "flac", "s16")  # seconds of work
 
     async def test(decoder: Decoder) -> None:
@@ -243,7 +251,7 @@ def test_the_death_of_a_process_costs_the_one_file_it_held(
         (first,) = decoder.pool.pids
         held = asyncio.create_task(decoder.decode(io.BytesIO(long), RATE))
         waiting = asyncio.create_task(decoder.decode(io.BytesIO(wav(tone(0.7))), RATE))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(begun.wait(), 30)
         os.kill(first, ending)
         with pytest.raises(error):
             await held

@@ -24,40 +24,42 @@ def meaningful(key: str, weight: torch.Tensor) -> torch.Tensor:
     return torch.zeros(1) if key.endswith("key.bias") else weight
 
 
-def trained(folder: Path, processes: int, parts: int) -> dict[str, list[dict[str, Any]]]:
-    """By stage: what each process had in the end."""
-    folder.mkdir()
+Ends = dict[tuple[str, int], list[dict[str, Any]]]
+"""By stage and parts of a step: what each process had in the end."""
+
+
+def trained(folder: Path, processes: int, *parts: int) -> Ends:
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
-    words = [sys.executable, *(launcher if processes > 1 else []), SCRIPT, folder, str(parts)]
-    ended = subprocess.run([*words, *STAGES], capture_output=True, text=True, check=False)
+    words = [sys.executable, *(launcher if processes > 1 else []), SCRIPT, folder]
+    words += [",".join(map(str, parts)), *STAGES]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     return {
-        name: [
-            torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(processes)
+        (name, each): [
+            torch.load(folder / f"{name}-{each}-{rank}.pt", weights_only=True)
+            for rank in range(processes)
         ]
         for name in STAGES
+        for each in parts
     }
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    return trained(tmp_path_factory.mktemp("alone") / "run", 1, 1)
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Ends:
+    return trained(tmp_path_factory.mktemp("alone"), 1, 1)
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["whole", "in three parts"])
-def together(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[dict[str, Any]]]:
-    return trained(tmp_path_factory.mktemp("together") / "run", 2, request.param)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Ends:
+    return trained(tmp_path_factory.mktemp("together"), 2, 1, 3)
 
 
+@pytest.mark.parametrize("parts", [1, 3], ids=["whole", "in three parts"])
 @pytest.mark.parametrize("name", STAGES)
 def test_two_processes_train_as_one_with_the_whole_batch(
-    name: str,
-    alone: dict[str, list[dict[str, Any]]],
-    together: dict[str, list[dict[str, Any]]],
+    name: str, parts: int, alone: Ends, together: Ends
 ) -> None:
-    (one,), (first, second) = alone[name], together[name]
+    (one,), (first, second) = alone[name, 1], together[name, parts]
     moved = 0.0
     for key, weight in one["weights"].items():
         assert torch.equal(first["weights"][key], second["weights"][key]), key

@@ -2,6 +2,7 @@
 
 import runpy
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def gradients(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return {name: p.grad for name, p in named if p.grad is not None}, terms
 
 
+@cache
+def gradients_at_once(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    return gradients(trainer_of(STAGES[name]))
+
+
 def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
@@ -36,12 +42,12 @@ def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("name", STAGES)
 @pytest.mark.parametrize("parts", [2, 3, 5])
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(name: str, parts: int) -> None:
-    whole, terms = gradients(trainer_of(STAGES[name]))
-    found, same_terms = gradients(trainer_of(STAGES[name], Execution(accumulate=parts)))
+    whole, terms = gradients_at_once(name)
+    trainer = trainer_of(STAGES[name], Execution(accumulate=parts))
+    found, same_terms = gradients(trainer)
     assert_equal(found, whole)
     assert_equal(same_terms, terms)
-    learning = [p for p in trainer_of(STAGES[name]).learner.parameters() if p.requires_grad]
-    assert len(whole) == len(learning)
+    assert len(whole) == sum(p.requires_grad for p in trainer.learner.parameters())
 
 
 def test_batch_norm_counts_every_sound_once_whatever_the_parts() -> None:

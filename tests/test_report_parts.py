@@ -55,7 +55,7 @@ def test_classes_and_confusions_equal_scikit_learns(seed: int, classes: int) -> 
     assert np.array_equal(counts[:, :-1], matrix[np.ix_(chosen, chosen)])
     assert np.array_equal(counts.sum(axis=1), matrix[chosen].sum(axis=1))
     worst = max((n for (o, t), n in np.ndenumerate(matrix) if o != t), default=0)
-    assert not found.confusion.pairs or found.confusion.pairs[0].n == worst
+    assert (found.confusion.pairs[0].n if found.confusion.pairs else 0) == worst
 
 
 def test_the_map_keeps_apart_what_is_apart_and_is_the_same_again() -> None:

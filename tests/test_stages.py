@@ -298,7 +298,8 @@ def test_full_size_stages_train_save_resume_and_export_with_the_published_tensor
     tmp_path: Path,
 ) -> None:
     def full(name: str) -> Stage:
-        return dataclasses.replace(STAGES[name], epochs=1, warm_up=0, batch=2, visits=0)
+        stage = dataclasses.replace(STAGES[name], epochs=1, warm_up=0, batch=2, visits=0)
+        return dataclasses.replace(stage, frames=160)  # the sizes are the weights', not the sounds'
 
     made: dict[str, Checkpoint] = {}
     for name in CHAIN:
@@ -314,8 +315,11 @@ def test_full_size_stages_train_save_resume_and_export_with_the_published_tensor
         trainer.restore(torch.load(tmp_path / "state.pt", weights_only=True, mmap=True))
         assert trainer.step == 1 and trainer.advance() == second
         trainer.close()
-        Checkpoint.of(trainer.polyak, torch.float16).save(tmp_path / "export")
-        made = {name: Checkpoint.load(tmp_path / "export")}
+        made = {name: Checkpoint.of(trainer.polyak, torch.float16)}
+        del trainer
+        if name in ("1", "2.1"):  # with an encoder of sound alone, and with both
+            made[name].save(tmp_path / "export")
+            made = {name: Checkpoint.load(tmp_path / "export")}
     weights = made["2.1"].weights
     audio = [n for n in weights if n.startswith("audio.")]
     text = [n for n in weights if n.startswith("text.")]

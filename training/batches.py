@@ -163,7 +163,7 @@ def _plan(stage: Stage, data: TrainingSet, seed: int) -> Plan:
     if stage.balance:
         weights = _balanced(data.bank, weights, stage.balance)
     if stage.visits:
-        weights = weights * (stage.visits / weights.sum())
+        weights = weights * (min(stage.visits, len(lengths)) / weights.sum())
     most = stage.frames // columns
     return Plan(lengths, stage.batch, most, seed, weights, by_length=stage.cut == "common")
 

@@ -205,8 +205,12 @@ class _Curves:
     """curves.csv and TensorBoard; rows behind the resumed step are dropped first."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter
-
+        try:
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError as error:
+            raise RunError(
+                f"{error.name or error} is not installed: pip install 'm2d-clap[train]'"
+            ) from error
         self._file = folder / "curves.csv"
         kept: list[dict[str, str]] = []
         if self._file.is_file():

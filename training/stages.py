@@ -58,7 +58,8 @@ class Stage:
     by_label: share of the bank's truth that all captions of a sound's label have in common.
     balance: sounds of a label with n of them are visited in proportion to n^-balance.
     labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
-    (LARS, SGD: as it is). visits: weighted draws an epoch, 0 for every sound once. polyak: decay of the
+    (LARS, SGD: as it is). visits: weighted draws an epoch, no more than there are sounds; 0 for every
+    sound once. polyak: decay of the
     averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
     target encoder. teacher: whose sentence embeddings are the CLAP embeddings of `lesson` texts a
     step, in `distil`; a stage with no other term hears no sounds, and an epoch is all its texts.

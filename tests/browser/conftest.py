@@ -117,3 +117,17 @@ def _policy(text: str) -> list[str]:
 
 def _outside(url: str, address: str) -> list[str]:
     return [] if url.startswith((address, "blob:", "data:")) else [url]
+
+
+@pytest.fixture
+def until() -> Callable[[Any, Callable[[], bool]], None]:
+    """Waits, at most half a minute, until something holds of a page."""
+
+    def until(page: Any, holds: Callable[[], bool]) -> None:
+        for _ in range(600):
+            if holds():
+                return
+            page.wait_for_timeout(50)
+        raise AssertionError("it never came about")
+
+    return until

@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,16 +37,10 @@ def position(page: Any) -> float:
     return float(page.get_by_role("slider", name="Position").get_attribute("aria-valuenow"))
 
 
-def until(page: Any, holds: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it never came about")
-
-
 @pytest.mark.parametrize("dark", [False, True])
-def test_typing_finds_and_space_plays_from_the_marked_moment(visit: Any, dark: bool) -> None:
+def test_typing_finds_and_space_plays_from_the_marked_moment(
+    visit: Any, until: Any, dark: bool
+) -> None:
     page = visit(dark=dark)
     searched(page)
     assert "q=a+church+bell+is+ringing" in page.url
@@ -66,7 +59,7 @@ def test_typing_finds_and_space_plays_from_the_marked_moment(visit: Any, dark: b
     assert (max(map(int, re.findall(r"\d+", background))) < 60) == dark
 
 
-def test_pressing_a_waveform_plays_from_there(visit: Any) -> None:
+def test_pressing_a_waveform_plays_from_there(visit: Any, until: Any) -> None:
     page = visit("/?q=church+bell")
     wave = row_of(page, WALK).locator("canvas")
     box = wave.bounding_box()
@@ -74,7 +67,7 @@ def test_pressing_a_waveform_plays_from_there(visit: Any) -> None:
     until(page, lambda: 40 < position(page) < 45)
 
 
-def test_the_moment_is_drawn_in_its_colour(visit: Any) -> None:
+def test_the_moment_is_drawn_in_its_colour(visit: Any, until: Any) -> None:
     page = visit("/?q=church+bell")
     canvas = row_of(page, WALK).locator("canvas")
     look = """(canvas) => { const brush = canvas.getContext("2d");
@@ -97,7 +90,7 @@ def test_a_search_can_be_linked_and_gone_back_to(visit: Any) -> None:
     assert "like=" not in page.url
 
 
-def test_not_like_this_pushes_away(visit: Any) -> None:
+def test_not_like_this_pushes_away(visit: Any, until: Any) -> None:
     page = visit("/?q=church+bell")
     first = page.locator(".row .name").first
     first.wait_for()
@@ -281,7 +274,7 @@ def test_another_sentence_leaves_what_was_opened_before_behind(visit: Any) -> No
     assert "clip=" not in page.url
 
 
-def test_a_further_page_that_failed_can_be_asked_for_again(visit: Any) -> None:
+def test_a_further_page_that_failed_can_be_asked_for_again(visit: Any, until: Any) -> None:
     page = visit("/?q=bell")
     page.locator(".row").first.wait_for()
     few = page.locator(".row").count()

@@ -74,19 +74,21 @@ def test_a_sound_dropped_on_the_other_half_is_searched_with(visit: Any, library:
 
 
 def test_back_undoes_a_search_with_a_sound_and_forward_searches_with_it_again(
-    visit: Any, library: Path
+    visit: Any, until: Any, library: Path
 ) -> None:
     page = visit("/?q=rain")
-    page.locator(".row .name", has_text="rain").first.wait_for()
+    page.locator(".row").first.wait_for()
+    names = page.locator(".row .name").all_inner_texts()
+    assert "rooster-0.wav" not in names[:1]
     drop(page, "mine.wav", next((library / "rooster").iterdir()).read_bytes(), "search")
     chip = page.get_by_label("Also in this search").get_by_text("mine.wav")
     chip.wait_for()
     page.go_back()
     chip.wait_for(state="detached")
-    page.locator(".row:first-child .name", has_text="rain").wait_for()
+    until(page, lambda: page.locator(".row .name").all_inner_texts() == names)
     page.go_forward()
     chip.wait_for()
-    page.locator(".row:first-child .name", has_text="rooster").wait_for()
+    until(page, lambda: page.locator(".row .name").first.inner_text() == "rooster-0.wav")
 
 
 def test_what_is_no_sound_is_refused_in_the_servers_words(visit: Any) -> None:
