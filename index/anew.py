@@ -13,7 +13,7 @@ from m2d_clap.index.generation import current
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.pipeline import BATCH_SECONDS, Remote
 from m2d_clap.index.progress import Progress, Report
-from m2d_clap.index.swap import put_in_place
+from m2d_clap.index.swap import put_in_place, refuse_mount
 from m2d_clap.model import Clap
 
 _PATIENCE = 60.0  # seconds for a change that the service is writing
@@ -37,6 +37,7 @@ def build_anew(
     the same call goes on. Raises LibraryIndexError as `build_index` does, and where `out` holds
     sounds that came by the service: they are in no library to be read from again.
     """
+    refuse_mount(out)
     aside = out.with_name(f"{out.name}.next")
     if (aside / CATALOGUE_FILE).is_file():
         with Catalogue.open(aside / CATALOGUE_FILE) as catalogue:

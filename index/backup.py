@@ -21,7 +21,7 @@ from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
 from m2d_clap.index.lock import held
 from m2d_clap.index.store import Index
-from m2d_clap.index.swap import put_in_place
+from m2d_clap.index.swap import put_in_place, refuse_mount
 
 BACKUP_FILE = "backup.json"
 _FORMAT = 1
@@ -85,6 +85,7 @@ def restore(backup: Path, to: Path, replace: bool = False) -> Path | None:
         ) from error
     if newer:
         raise LibraryIndexError(f"{backup} was made by a newer release: upgrade m2d-clap")
+    refuse_mount(to)
     if to.exists() and not replace:
         raise LibraryIndexError(f"{to} is there already: name another folder, or add --replace")
     bad = [name for name, known in sums.items() if not _is(backup / name, known)]

@@ -120,6 +120,7 @@ def make(
     folder: Path, contents: Contents, dim: int, origin: Origin, wish: Wish | None = None
 ) -> Made:
     """Writes a generation aside. Nobody need stop writing to the catalogue meanwhile."""
+    _sweep_made(folder)
     before = current(folder)
     wish = wish or (Wish(**before["wish"]) if before.get("wish") else Wish())
     kind = wish.choose(contents.rows, dim) if contents.rows > 1 else "flat"
@@ -172,11 +173,15 @@ def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
     sweep(folder, catalogue)
 
 
-def sweep(folder: Path, catalogue: Catalogue) -> None:
-    """Takes away what was cut short, generations and uploads. The catalogue is open to be written."""
+def _sweep_made(folder: Path) -> None:
     for left in folder.glob("making-*"):
         with suppress(LibraryIndexError), held(left / LOCK_FILE, 0.0):  # else one is at it still
             shutil.rmtree(left, ignore_errors=True)
+
+
+def sweep(folder: Path, catalogue: Catalogue) -> None:
+    """Takes away what was cut short, generations and uploads. The catalogue is open to be written."""
+    _sweep_made(folder)
     known = {upload.stored for upload in catalogue.changes.uploads().values()}
     for file in (folder / STORED).glob("*/*"):
         if file.relative_to(folder).as_posix() not in known:

@@ -15,6 +15,8 @@ from m2d_clap.service import logs, problems
 from m2d_clap.service.errors import RateLimitError, ScopeError, ServiceError, UnknownKeyError
 from m2d_clap.service.keys import Key, KeyFile
 
+_UNCOUNTED = "/metrics"  # a scrape every few seconds is no user of the limit
+_SWEEP = 60.0
 _GUARDED = ("/v1/", "/metrics")  # not the probes, the page and the description of the API
 _WRITING = ("PUT", "PATCH", "DELETE")
 _WRITTEN_TO = ("/v1/clips",)  # other POSTs only ask
@@ -27,7 +29,9 @@ class Access:
         self._app = app
         self._keys = keys
         self._rates = parse_many(rate) if rate else []
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._counts = MemoryStorage()
+        self._limiter = MovingWindowRateLimiter(self._counts)
+        self._swept = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         guarded = scope["type"] == "http" and scope["path"].startswith(_GUARDED)
@@ -38,7 +42,8 @@ class Access:
         key = self._key(request)
         headers: dict[str, str] = {}
         try:
-            headers = self._count(f"key {key.id}" if key else f"address {_network(request)}")
+            if scope["path"] != _UNCOUNTED:
+                headers = self._count(f"key {key.id}" if key else f"address {_network(request)}")
             if self._keys is not None:
                 _permit(key, request.method, request.url.path)
         except ServiceError as error:
@@ -69,6 +74,7 @@ class Access:
 
     def _count(self, who: str) -> dict[str, str]:
         """Counts a request; the headers of the tightest limit. Raises RateLimitError."""
+        self._sweep()
         for rate in self._rates:
             if not self._limiter.test(rate, who):
                 raise RateLimitError(rate, who)
@@ -80,6 +86,15 @@ class Access:
             self._rates, key=lambda rate: self._limiter.get_window_stats(rate, who).remaining
         )
         return self._standing(tightest, who)
+
+    def _sweep(self) -> None:
+        """Forgets who has not asked lately: the storage empties its lists of them, and keeps those."""
+        if time.monotonic() - self._swept < _SWEEP:
+            return
+        self._swept = time.monotonic()
+        events = self._counts.events
+        for who in [who for who, times in list(events.items()) if not times]:
+            events.pop(who, None)
 
     def _standing(self, rate: RateLimitItem, who: str) -> dict[str, str]:
         window = self._limiter.get_window_stats(rate, who)
@@ -107,6 +122,8 @@ def _network(request: Request) -> str:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
     if address.version == 6:
         return str(ipaddress.ip_network(f"{address}/64", strict=False))
     return host

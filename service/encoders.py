@@ -77,8 +77,22 @@ def serve(connection: socket.socket, plan: Plan) -> None:
             frames.put(connection, answer)
         except OSError:  # the server is gone
             return
+        if isinstance(answer, Failed) and _lost(clap.device):
+            return  # nothing works on it any more in this process: another one takes its place
         del items, answer
         heap.tidy()
+
+
+def _lost(device: torch.device) -> bool:
+    """Whether a GPU fails at anything, as it does for good after some errors."""
+    if device.type != "cuda":
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        _LOG.exception("the GPU is lost to this process")
+        return True
+    return False
 
 
 def encode_texts(

@@ -10,15 +10,18 @@ import hmac
 import json
 import os
 import secrets
+import stat
 import tempfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from m2d_clap.service import logs
 from m2d_clap.service.errors import ServiceError
 
 Scope = Literal["read", "write"]
+_LOG = logs.logger(__name__)
 _NOBODY = ("0" * 32, "0" * 64)  # checked where no key has the id, so that it takes as long
 
 
@@ -44,6 +47,7 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read: tuple[Any, dict[str, Key]] = (None, {})
+        self._unread = False
 
     def all(self) -> list[Key]:
         """Every key, oldest first. Raises KeysError where the file is damaged or not there."""
@@ -53,7 +57,7 @@ class KeyFile:
         """The key that somebody shows; None where there is no such key."""
         _, _, rest = shown.partition("_")
         identity, _, secret = rest.partition("_")
-        key = self._keys().get(identity)
+        key = self._known().get(identity)
         salt, expected = (key.salt, key.hash) if key else _NOBODY
         right = hmac.compare_digest(_hash(salt, secret), expected)
         return key if right and shown.startswith("m2d_") else None
@@ -92,6 +96,21 @@ class KeyFile:
             raise KeysError(f"the file of keys {self._path} cannot be read: {error}") from error
         return self._read[1]
 
+    def _known(self) -> dict[str, Key]:
+        """Those read last, where the file is there and cannot be read now: half written, or another
+        user's. Nobody is shut out for that."""
+        try:
+            keys = self._keys()
+        except KeysError as error:
+            if not (self._read[1] and self._path.exists()):
+                raise
+            if not self._unread:
+                _LOG.error("keys_unreadable", reason=str(error))
+            self._unread = True
+            return self._read[1]
+        self._unread = False
+        return keys
+
     def _write(self, keys: list[Key]) -> None:
         folder = self._path.parent
         try:
@@ -102,6 +121,7 @@ class KeyFile:
                     json.dump({"keys": [asdict(key) for key in keys]}, file, indent=2)
                     file.flush()
                     os.fsync(file.fileno())
+                self._as_before(Path(aside))
                 Path(aside).replace(self._path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -109,6 +129,13 @@ class KeyFile:
                 raise
         except OSError as error:
             raise KeysError(f"{self._path} cannot be written: {error.strerror}") from error
+
+    def _as_before(self, aside: Path) -> None:
+        """Owner and mode of the file that is replaced, so that the service can still read it."""
+        with contextlib.suppress(OSError):
+            before = self._path.stat()
+            os.chown(aside, before.st_uid, before.st_gid)
+            aside.chmod(stat.S_IMODE(before.st_mode))
 
 
 def _hash(salt: str, secret: str) -> str:

@@ -77,8 +77,15 @@ class Metrics:
         self.reloads = Counter(
             "m2d_clap_reloads", "of index or checkpoint", ("outcome",), registry=registry
         )
+        self.reload_failing = Gauge(
+            "m2d_clap_reload_failing", "1: the last reload failed", registry=registry
+        )
+        self.compactions = Counter(
+            "m2d_clap_compactions", "of the index", ("outcome",), registry=registry
+        )
         for outcome in ("done", "failed"):
             self.reloads.labels(outcome)
+            self.compactions.labels(outcome)
 
     def took(self, stages: Mapping[str, float]) -> None:
         """Seconds by stage."""

@@ -1,5 +1,6 @@
 """Every refusal as application/problem+json (RFC 9457). `type`s are stable; titles may change."""
 
+import errno
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,6 +42,8 @@ from m2d_clap.service.errors import (
     WorkerDownError,
 )
 
+_LOG = logs.logger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -56,6 +59,7 @@ class Problem:
 INTERNAL = Problem("internal", 500, "Something is wrong in the server")
 INVALID = Problem("invalid-request", 422, "A field is missing, unknown or out of range")
 MALFORMED = Problem("bad-request", 400, "The body is not what its content type says")
+NO_SPACE = Problem("no-space", 503, "No room for an upload now: try again soon")
 UNREADABLE = Problem("unreadable-request", 400, "This is no HTTP that can be read")
 ERRORS: dict[type[ClapError], Problem] = {
     BodyTooLargeError: Problem("body-too-large", 413, "More bytes than this server takes"),
@@ -88,7 +92,7 @@ ERRORS: dict[type[ClapError], Problem] = {
 
 def all_problems() -> tuple[Problem, ...]:
     """Every kind but those that HTTP itself knows."""
-    return (INTERNAL, INVALID, MALFORMED, UNREADABLE, *ERRORS.values())
+    return (INTERNAL, INVALID, MALFORMED, NO_SPACE, UNREADABLE, *ERRORS.values())
 
 
 def answer(problem: Problem, request: Request, detail: str, **more: Any) -> JSONResponse:
@@ -150,6 +154,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:  # not the client's fault
+        _LOG.error("no_space", reason=str(cause))
+        return answer(NO_SPACE, request, "the server has no room for this body now")
     title = HTTPStatus(error.status_code).phrase
     problem = Problem(title.lower().replace(" ", "-"), error.status_code, title)
     response = answer(problem, request, str(error.detail))

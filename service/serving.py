@@ -6,8 +6,10 @@ holds it. What nobody uses any more is ended.
 
 import asyncio
 import contextlib
+import math
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -30,6 +32,7 @@ from m2d_clap.service.tracing import Traces
 
 _LOG = logs.logger(__name__)
 _AGAIN = 60.0  # seconds until a compaction that failed is tried again
+_FIRST_AGAIN, _LAST_AGAIN = 5.0, 600.0  # seconds until a reload that failed is
 _LOADING = 600.0  # seconds a new checkpoint may take until it is ready
 _MOST_DEATHS = 3  # of its process meanwhile
 
@@ -62,6 +65,7 @@ class Serving:
         self._retiring: set[asyncio.Task[None]] = set()
         self._current = self._generation(*_open(settings), None)
         self._seen = self._stamps()
+        self._pause, self._again = _FIRST_AGAIN, math.inf
 
     @property
     def now(self) -> Generation:
@@ -128,9 +132,12 @@ class Serving:
                 if process.returncode is None:
                     process.kill()
             if process.returncode:
-                _LOG.error("compaction_failed", reason=said.decode(errors="replace")[-2000:])
+                self._metrics.compactions.labels("failed").inc()
+                reason = said.decode(errors="replace")[-2000:].strip()
+                _LOG.error("compaction_failed", reason=reason or f"status {process.returncode}")
                 await asyncio.sleep(_AGAIN)
             else:
+                self._metrics.compactions.labels("done").inc()
                 await self.reload()
         finally:
             self._compacting = None
@@ -148,15 +155,19 @@ class Serving:
                 if new.encoding is not old.encoding:
                     new.encoding.start()
                 await self._switch(new, old)
-            except ClapError as error:
+            except Exception as error:  # noqa: BLE001  (whatever it was, the old one goes on)
                 self._metrics.reloads.labels("failed").inc()
-                _LOG.error("reload_failed", reason=str(error))
+                self._metrics.reload_failing.set(1)
+                told = _LOG.error if isinstance(error, ClapError) else _LOG.exception
+                told("reload_failed", reason=str(error) or type(error).__name__)
                 return False
             self._metrics.reloads.labels("done").inc()
+            self._metrics.reload_failing.set(0)
             index = self._current.index
             _LOG.info("reloaded", clips=len(index), generation=index.generation)
             if new.encoding is not old.encoding:
-                retiring = asyncio.create_task(_retire(old.encoding))
+                patience = 2 * self._settings.patience_seconds
+                retiring = asyncio.create_task(_retire(old.encoding, patience))
                 self._retiring.add(retiring)
                 retiring.add_done_callback(self._retiring.discard)
             return True
@@ -198,12 +209,16 @@ class Serving:
             await asyncio.wait_for(self._asked.wait(), self._settings.reload_seconds or None)
         except TimeoutError:
             stamps = await asyncio.to_thread(self._stamps)
-            if stamps == self._seen:
+            if stamps == self._seen and time.monotonic() < self._again:
                 await self.refresh()
                 return
             self._seen = stamps
         self._asked.clear()
-        await self.reload()
+        if await self.reload():
+            self._pause, self._again = _FIRST_AGAIN, math.inf
+        else:  # what is there may not be all of it yet
+            self._again = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, _LAST_AGAIN)
 
     def _stamps(self) -> tuple[tuple[int, int, int], ...]:
         """When, and as what, index and checkpoint were last written."""
@@ -256,9 +271,12 @@ async def _until_ready(encoding: Encoding) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _retire(encoding: Encoding) -> None:
-    while encoding.users:
-        await asyncio.sleep(0.05)
+async def _retire(encoding: Encoding, patience: float) -> None:
+    """Once nobody relies on it; somebody who reads an answer for ever does not count for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            while encoding.users:
+                await asyncio.sleep(0.05)
     await encoding.stop()
 
 

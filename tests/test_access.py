@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,24 @@ def test_the_file_holds_no_key_and_is_its_owners_alone(keys: KeyFile) -> None:
         keys.all()
 
 
+def test_a_file_of_keys_that_is_half_written_shuts_nobody_out(keys: KeyFile) -> None:
+    key, app = keys.add("a", ("read",)), application(keys)
+    ask = ("GET", "/v1/things/a", bearer(key))
+    assert asked(app, ask).status_code == 200
+    whole = keys._path.read_text()
+    keys._path.write_text(whole[:20])
+    assert asked(app, ask).status_code == 200
+    keys._path.write_text(whole.replace(key.split("_")[1], "0" * 12))
+    assert asked(app, ask).status_code == 401
+
+
+def test_a_file_of_keys_keeps_its_mode_when_keys_are_added(keys: KeyFile) -> None:
+    keys.add("a", ("read",))
+    keys._path.chmod(0o640)
+    keys.add("b", ("read",))
+    assert stat.S_IMODE(keys._path.stat().st_mode) == 0o640
+
+
 @given(st.text(max_size=80))
 def test_no_text_is_mistaken_for_a_key(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     keys = KeyFile(tmp_path_factory.getbasetemp() / "some-keys.json")
@@ -155,6 +174,31 @@ def test_who_asks_too_often_is_told_when_to_come_back() -> None:
     assert refused.headers["ratelimit-policy"] == "3;w=60"
     assert asked(app, one, address="5.6.7.8").status_code == 200
     assert asked(app, ("GET", "/livez", {})).status_code == 200
+
+
+def test_a_scrape_counts_for_no_limit_and_who_asks_no_more_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    access = Access(application(), None, "1/second")
+    for _ in range(3):
+        assert asked(access, ("GET", "/metrics", {})).status_code == 404  # this one has none
+    for number in range(5):
+        ask = ("GET", "/v1/things/a", {})
+        assert asked(access, ask, address=f"1.2.3.{number}").status_code == 200
+    assert len(access._counts.events) == 5
+    monkeypatch.setattr("m2d_clap.service.access._SWEEP", 0.0)
+    end = time.monotonic() + 30
+    while len(access._counts.events) > 1 and time.monotonic() < end:
+        time.sleep(0.1)
+        asked(access, ("GET", "/v1/things/a", {}), address="9.9.9.9")
+    assert len(access._counts.events) == 1
+
+
+def test_ipv4_clients_of_a_socket_for_both_are_counted_apart() -> None:
+    app, ask = application(rate="1/minute"), ("GET", "/v1/things/a", {})
+    for address in ("::ffff:1.2.3.4", "::ffff:1.2.3.5"):
+        assert asked(app, ask, address=address).status_code == 200
+        assert asked(app, ask, address=address).status_code == 429
 
 
 def test_limits_count_by_key_and_by_network(keys: KeyFile) -> None:

@@ -141,7 +141,7 @@ def test_alerts_dashboard_and_autoscaler_name_only_metrics_labels_and_queues_the
     assert len(named) > 12 and named - there == set()
     labels = set(re.findall(r"[{,](\w+)=", page))
     grouped = {l.strip() for g in re.findall(r"by \(([\w, ]+)\)", asked) for l in g.split(",")}
-    assert grouped - {"instance"} - labels == set()
+    assert grouped - {"instance", "job"} - labels == set()
     queues = set(re.findall(r'm2d_clap_queue_depth\{queue="(\w+)"', page))
     assert {m["selector"]["matchLabels"]["queue"] for m in scaled} <= queues
 

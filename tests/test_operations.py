@@ -179,11 +179,21 @@ def test_a_new_index_is_picked_up_by_itself_a_damaged_one_is_not_and_texts_are_l
         make_index(made, 3000)
         server.until(lambda: server.metric("m2d_clap_index_vectors") == 3)
         assert server.upload(3000).json()["hits"][0]["path"] == "tone 3000.wav"
+        whole = json.loads((made / "index" / "index.json").read_text())
         (made / "index" / "index.json").write_text("{")
-        server.until(lambda: server.metric('m2d_clap_reloads_total{outcome="failed"}') == 1)
+        server.until(lambda: server.metric('m2d_clap_reloads_total{outcome="failed"}') >= 1)
+        assert server.metric("m2d_clap_reload_failing") == 1
         assert server.ready() and server.upload(3000).status_code == 200
         failed = next(line for line in server.log() if line["event"] == "reload_failed")
         assert "damaged" in failed["reason"]
+        # As over a network: the name of the next generation is seen before its folder is.
+        late = json.dumps(whole | {"generation": "generation-9"})
+        (made / "index" / "index.json").write_text(late)
+        before = server.metric('m2d_clap_reloads_total{outcome="failed"}')
+        server.until(lambda: server.metric('m2d_clap_reloads_total{outcome="failed"}') > before)
+        (made / "index" / whole["generation"]).rename(made / "index" / "generation-9")
+        server.until(lambda: server.metric("m2d_clap_reload_failing") == 0)
+        assert server.upload(3000).json()["hits"][0]["path"] == "tone 3000.wav"
 
 
 @contextlib.contextmanager
