@@ -1,11 +1,11 @@
 """Every sound embedded again, with another checkpoint, while the old index serves."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from m2d_clap.index import live
-from m2d_clap.index.build import build_index
+from m2d_clap.index.build import NOTHING, build_index
 from m2d_clap.index.captions import Captioning
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
@@ -30,6 +30,7 @@ def build_anew(
     wish: Wish | None = None,
     captioning: Captioning | None = None,
     remote: Remote | None = None,
+    forget: bool = False,
 ) -> tuple[Report, Path | None]:
     """Builds beside `out` and switches when it is done; returns where the old index is kept.
 
@@ -44,9 +45,11 @@ def build_anew(
             begun = catalogue.origin()
         if begun is not None and begun.fingerprint != fingerprint:
             shutil.rmtree(aside)  # begun with a third checkpoint, and never finished
+    replaces: Mapping[str, str] = NOTHING
     if (out / CATALOGUE_FILE).is_file():
         with Catalogue.reading(out / CATALOGUE_FILE) as catalogue:
             deleted = _deleted(catalogue, library, out)
+            replaces = catalogue.paths()
         if deleted:
             aside.mkdir(exist_ok=True)
             with Catalogue.open(aside / CATALOGUE_FILE) as catalogue:
@@ -54,7 +57,7 @@ def build_anew(
         if wish is None and (before := current(out).get("wish")):
             wish = Wish(**before)
     given = (library, aside, checkpoint, fingerprint, clap, progress, batch_seconds, wish)
-    report = build_index(*given, captioning, None, remote)
+    report = build_index(*given, captioning, None, remote, forget=forget, replaces=replaces)
     try:
         return report, _switch(aside, out, library)
     except OSError as error:

@@ -1,11 +1,13 @@
 """A folder of sounds → an index. Stopped at any time, the same call goes on from there."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from m2d_clap.index.busy import Busy
 from m2d_clap.index.captions import Captioning, caption_clips
@@ -15,13 +17,16 @@ from m2d_clap.index.engines import Faiss
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.interface import Engine
 from m2d_clap.index.kinds import Wish
+from m2d_clap.index.missing import refuse_missing, refuse_unmounted, still_known
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.pipeline import BATCH_SECONDS, THREADS, Remote, Work, embedded
 from m2d_clap.index.progress import Progress, Report
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
 from m2d_clap.index.sidecars import read_sidecars
-from m2d_clap.index.walk import printable, walk
+from m2d_clap.index.walk import Walk, printable, walk
 from m2d_clap.model import Clap
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def build_index(
@@ -36,17 +41,21 @@ def build_index(
     captioning: Captioning | None = None,
     engine: Engine | None = None,
     remote: Remote | None = None,
+    forget: bool = False,
+    replaces: Mapping[str, str] = NOTHING,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
     captioning: also captions every sound that has no caption by this captioner; engine: what the
-    catalogue in `out`, its folder, is searched by; None is FAISS, there; remote: embeds elsewhere, where not here.
+    catalogue in `out`, its folder, is searched by; None is FAISS, there; remote: embeds elsewhere,
+    where not here; forget: though most of what is known is missing; replaces: paths of the index that
+    this one is to take the place of, and their clips.
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
-    or was made with another model.
+    was made with another model or, without `forget`, of another folder (missing.py).
     """
-    if not library.is_dir():
+    if not os.path.isdir(library):  # noqa: PTH112  (Path.is_dir raises where a mount is dead)
         raise LibraryIndexError(f"{library} is no folder: name the folder of your sounds")
     if library.resolve() == out.resolve():
         raise LibraryIndexError(f"{out} is the library itself: choose another --out")
@@ -57,9 +66,18 @@ def build_index(
         out.mkdir(parents=True, exist_ok=True)
         with Catalogue.open(out / CATALOGUE_FILE) as catalogue:
             engine = engine or Faiss(out)
-            catalogue.claim(origin, out if isinstance(engine, Faiss) else str(engine))
+            place = out if isinstance(engine, Faiss) else str(engine)
+            before = catalogue.origin()
+            if before is not None:
+                before.refuse_other(origin, place)
+            found = walk(library, engine.folder)
+            if not forget:
+                of = before.library if before is not None else None
+                refuse_missing(found, of, library, catalogue.paths(), place)
+                refuse_unmounted(found, library, replaces)
+            catalogue.claim(origin, place)
             given = (origin, engine, catalogue, clap, progress, batch_seconds, wish, captioning)
-            return _build(*given, remote)
+            return _build(found, *given, remote, forget)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -67,6 +85,7 @@ def build_index(
 
 
 def _build(
+    found: Walk,
     origin: Origin,
     engine: Engine,
     catalogue: Catalogue,
@@ -76,20 +95,15 @@ def _build(
     wish: Wish | None,
     captioning: Captioning | None,
     remote: Remote | None,
+    forget: bool,
 ) -> Report:
     began = time.perf_counter()
-    found = walk(origin.library, engine.folder)
     beside = read_sidecars(origin.library, found.files)
     files = [file for file in found.files if file.path not in beside.files]
     tally = _Tally(skipped=dict([*found.left, *beside.faults]))
     broken = {f.path: why for f in files if (why := catalogue.broken(f)) is not None}
     tally.skipped |= broken
     before, bare = catalogue.paths(), catalogue.undescribed()
-    if before and not found.files and not found.left:
-        raise LibraryIndexError(
-            f"{origin.library} is empty, but {len(before)} files of it are in {engine}: is its drive "
-            f"mounted? Nothing was forgotten. If it is meant to be empty, delete {engine.folder}"
-        )
     sounds = [file for file in files if file.path not in broken]
     todo = [file for file in sounds if file.path in bare or not catalogue.known(file)]
     size = sum(file.size for file in todo)
@@ -113,6 +127,12 @@ def _build(
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
     unseen = found.out_of_sight(before)
+    if not forget and (away := found.unmounted(before)):
+        there = {file.path for file in files}
+        moved = {clip for path, clip in catalogue.paths().items() if path in there}
+        kept = {path for path in away if before[path] not in moved}
+        unseen |= kept
+        tally.skipped |= still_known(found, kept)
     catalogue.keep_only({file.path for file in files} | unseen)
     catalogue.tell(beside.facts, unseen)
     after = catalogue.paths()

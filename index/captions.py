@@ -98,7 +98,7 @@ def caption_clips(captions: Captions, library: Path, clap: "Clap", captioning: C
         captioning.progress(done, len(todo))
         try:
             sound = _beginning(library / path, rate)
-        except AudioError:
+        except (AudioError, OSError):
             continue
         caption = captioning.captioner.listen(clap, [sound])[0].best.text
         captions.add(clip, captioning.fingerprint, caption)

@@ -61,6 +61,10 @@ def index(
         bool,
         typer.Option("--anew", help="embed everything with another checkpoint, then switch to it"),
     ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="go on though most of what the index knows is missing"),
+    ] = False,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +88,7 @@ def index(
         return
     try:
         asked = (library, engine, checkpoint or bundled(), batch_seconds)
-        done = _index(*asked, cast(Precision, precision), wish, anew, captions, ray)
+        done = _index(*asked, cast(Precision, precision), wish, anew, captions, ray, forget)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -105,6 +109,7 @@ def _index(
     anew: bool,
     captions: bool,
     ray: str | None,
+    forget: bool,
 ) -> progress.Report:
     remote = None if ray is None else RayCluster(ray, checkpoint, precision)
     model = Checkpoint.load(checkpoint)
@@ -142,8 +147,8 @@ def _index(
             wish,
         )
         if not anew:
-            return build.build_index(*given, captioning, engine, remote)
-        done, before = build_anew(*given, captioning, remote)
+            return build.build_index(*given, captioning, engine, remote, forget)
+        done, before = build_anew(*given, captioning, remote, forget)
     if before is not None:
         typer.echo(f"the index before is kept as {before}", err=True)
     return done

@@ -45,7 +45,7 @@ def difference(folder: Path, library: Path | None = None, fingerprint: str = "")
         beside = read_sidecars(place, found.files)
         files = [file for file in found.files if file.path not in beside.files]
         before = catalogue.paths()
-        unseen = found.out_of_sight(before)
+        unseen, away = found.out_of_sight(before), found.unmounted(before)
         same = {file.path for file in files if catalogue.known(file)}
         seen = same | {file.path for file in files if catalogue.broken(file) is not None}
         described = same & catalogue.untold(beside.facts, unseen)
@@ -66,7 +66,7 @@ def difference(folder: Path, library: Path | None = None, fingerprint: str = "")
         new=tuple(p for p in odd if p not in before and p not in reached),
         changed=tuple(p for p in odd if p in before and content[p] != before[p]),
         moved=tuple(moved),
-        gone=tuple(sorted(path for paths in left.values() for path in paths)),
+        gone=tuple(sorted(p for paths in left.values() for p in paths if p not in away)),
         described=tuple(sorted(described)),
         checkpoint=bool(fingerprint) and fingerprint != origin.fingerprint,
     )

@@ -43,6 +43,8 @@ def facts(source: BinaryIO) -> dict[str, str | float]:
         if not container.streams.audio:
             return {}
         stream = container.streams.audio[0]
+        if stream.codec_context is None:  # FFmpeg knows no decoder for it
+            return {}
         tags = {**stream.metadata, **container.metadata}
         found: dict[str, str | float] = {}
         for name, value in list(tags.items())[:_MOST_TAGS]:

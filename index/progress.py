@@ -23,7 +23,7 @@ class Report:
     content; moved, only now, with the content of one that is gone; gone, only before, and not
     moved; unchanged, neither read nor changed. identical: files that hold what another one holds.
     skipped: (path, reason) of files that are no sound; hidden: how many files and folders were
-    not looked at for the dot before their name; embedded: sounds; seconds of sound embedded;
+    not looked at, for the dot before their name or as recycle bins; embedded: sounds; seconds of sound embedded;
     captioned: sounds, by this run.
     busy: the share (0 … 1) of the time in which each part of the pipeline worked; slowest: the
     busiest, which all others waited for; None where nothing was read. elapsed: seconds.

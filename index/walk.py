@@ -20,29 +20,41 @@ class File:
     mtime_ns: int
 
 
+_BINS = {"#recycle", "#snapshot", "@eadir", "@recycle", "@tmp", "$recycle.bin"}
+_BINS |= {"system volume information", "lost+found"}
+"""Folders that file systems and NAS make for what was deleted, and for thumbnails."""
+
+
 @dataclass(frozen=True)
 class Walk:
-    """files: by path. left: (path, reason). hidden: files and folders whose name has a dot first."""
+    """files: by path. left: (path, reason). hidden: files and folders that were not looked at, for the
+    dot before their name or as a system's own (recycle bins). empty: folders with nothing in them."""
 
     files: tuple[File, ...]
     left: tuple[tuple[str, str], ...]
     hidden: int
+    empty: tuple[str, ...] = ()
 
     def out_of_sight(self, known: Iterable[str]) -> set[str]:
         """Which of these paths cannot be looked at, nor one of their folders: they may well be there
         still."""
         shut = {path for path, reason in self.left if reason.startswith(UNREADABLE)}
-        return {path for path in known if not shut.isdisjoint(_and_its_folders(path))}
+        return _below(shut, known)
+
+    def unmounted(self, known: Iterable[str]) -> set[str]:
+        """Which of these paths were in a folder that is empty now, as a drive's is without it."""
+        return _below({*self.empty}, known)
 
 
 def walk(library: Path, out: Path) -> Walk:
-    """Every regular file under `library` but hidden ones, the index `out` itself, and others.
+    """Every regular file under `library` but hidden ones, recycle bins, the index `out`, and others.
 
     Never fails because of one file: what cannot be looked at is in `left`. Links to files count
     as files; links to folders are not followed, so that no loop can arise.
     """
     files: list[File] = []
     left: list[tuple[str, str]] = []
+    empty: list[str] = []
     hidden = 0
     own = out.resolve()
 
@@ -53,10 +65,13 @@ def walk(library: Path, out: Path) -> Walk:
         if INDEX_MARK in names:
             folders.clear()
             continue
-        hidden += sum(name.startswith(".") for name in [*folders, *names])
         here = Path(folder)
-        shown = [name for name in folders if not name.startswith(".")]
-        links = [name for name in shown if (here / name).is_symlink()]
+        if not folders and not names:
+            empty.append(here.relative_to(library).as_posix())
+        shown = [n for n in folders if not n.startswith(".") and n.lower() not in _BINS]
+        hidden += len(folders) - len(shown) + sum(name.startswith(".") for name in names)
+        # Not Path.is_symlink, which raises where a mount is dead.
+        links = [name for name in shown if os.path.islink(here / name)]  # noqa: PTH114
         folders[:] = [n for n in shown if n not in links and (here / n).resolve() != own]
         for name in links:
             path = (here / name).relative_to(library).as_posix()
@@ -73,7 +88,8 @@ def walk(library: Path, out: Path) -> Walk:
                 left.append((printable(path), str(error)))
             else:
                 files.append(file)
-    return Walk(tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(left)), hidden)
+    by_path = tuple(sorted(files, key=lambda f: f.path))
+    return Walk(by_path, tuple(sorted(left)), hidden, tuple(sorted(empty)))
 
 
 def printable(path: str) -> str:
@@ -90,6 +106,10 @@ def _look(path: Path, relative: str) -> File:
     if printable(relative) != relative:
         raise ValueError("its name is not UTF-8: rename it")
     return File(relative, status.st_size, status.st_mtime_ns)
+
+
+def _below(folders: set[str], paths: Iterable[str]) -> set[str]:
+    return {path for path in paths if not folders.isdisjoint(_and_its_folders(path))}
 
 
 def _and_its_folders(path: str) -> Iterator[str]:

@@ -43,7 +43,7 @@ def windows(blocks: Iterable[Samples], rate: int) -> Iterator[Window]:
         pending.append(block)
         held += len(block)
         while held >= size:
-            buffer = np.concatenate(pending)
+            buffer = pending[0] if len(pending) == 1 else np.concatenate(pending)
             previous = buffer[:size]
             yield Window(taken / rate, (taken + size) / rate, previous)
             taken += size

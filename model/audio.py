@@ -116,6 +116,8 @@ def _mono_blocks(file: BinaryIO, limits: AudioLimits) -> Iterator[tuple[int, Sam
         if not container.streams.audio:
             raise NotAudioError("it holds no audio stream")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise NotAudioError("FFmpeg has no decoder for its codec; it may be protected")
         _check(stream.rate or limits.min_rate, stream.channels or 1, limits)
         packets = container.demux(stream)
         while True:

@@ -87,6 +87,8 @@ def embed(
         raise typer.BadParameter("--features are of sounds; leave --text out")
     if precision not in ("float32", "bfloat16"):
         raise typer.BadParameter("--precision is float32 or bfloat16")
+    if not out.parent.is_dir():  # known before hours of work, not after
+        raise typer.BadParameter(f"--out: there is no folder {out.parent}")
     clap = Checkpoint.load(checkpoint or bundled()).clap()
     clap.precision = cast(Precision, precision)
     clap.text_encoder_path = text_encoder_path

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -213,9 +214,12 @@ class Engine:
         """A file that holds the clip. Raises UnknownClipError or ClipFileGoneError."""
         clip = self.clip(clip_id)
         for file in self.index.files(clip):
-            if file.is_file():
+            if os.path.isfile(file):  # noqa: PTH113  (Path.is_file raises where a mount is dead)
                 return file
-        raise ClipFileGoneError(f"{clip.path} is no longer in the library; index it again")
+        raise ClipFileGoneError(
+            f"{clip.path} is not in the library now: is its drive mounted? If it is gone for good, "
+            "index the library again"
+        )
 
     @property
     def _understands_text(self) -> bool:

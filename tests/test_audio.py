@@ -2,6 +2,8 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import av
 import numpy as np
@@ -125,3 +127,12 @@ def test_nan_samples_and_absurd_rates_and_long_sounds_are_refused() -> None:
 def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(NotAudioError, match="cannot read"):
         next(decode(tmp_path / "none.wav", 16000))
+
+
+def test_a_codec_that_nothing_decodes_is_no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = SimpleNamespace(codec_context=None, metadata={})
+    container = MagicMock()
+    container.streams.audio = [stream]
+    monkeypatch.setattr(av, "open", lambda *_, **__: container)
+    with pytest.raises(NotAudioError, match="no decoder"):
+        list(decode(io.BytesIO(b"x"), 16000))

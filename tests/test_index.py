@@ -69,6 +69,13 @@ def test_a_sound_finds_itself_and_scores_are_exact_cosines(
         assert hit.score == pytest.approx(best, abs=1e-5)
 
 
+def test_the_windows_of_a_sound_in_one_piece_share_its_memory() -> None:
+    whole = np.arange(25_000, dtype=np.float32)
+    cut = list(windows([whole], 1000))
+    assert [window.start for window in cut] == [0, 10, 15]
+    assert all(np.shares_memory(window.samples, whole) for window in cut[:2])
+
+
 def test_every_second_of_a_long_sound_lies_in_a_window_and_none_is_short() -> None:
     for seconds in (0.1, 9.9, 10.0, 10.1, 27.5, 40.0):
         whole = np.arange(int(seconds * 1000), dtype=np.float32)

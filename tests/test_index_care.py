@@ -31,6 +31,7 @@ from m2d_clap.index.anew import build_anew
 from m2d_clap.index.backup import back_up, restore
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.check import Checked, check_index
+from m2d_clap.index.difference import difference
 from m2d_clap.index.duplicates import duplicates
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.live import Heard
@@ -551,6 +552,57 @@ def test_a_drive_that_is_not_mounted_loses_nothing(
     library.rmdir()
     (tmp_path / "away").rename(library)
     assert build(library, out, models[0]).unchanged == 4
+
+
+def test_another_folder_does_not_take_the_place_of_a_library_by_mistake(
+    library: Path, out: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    before = state(out)
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "x.wav", 0.5, 9)
+    with pytest.raises(LibraryIndexError, match=r"is of .*sounds; 4 of the 4 files"):
+        build(other, out, models[0])
+    assert state(out) == before and library_of(out) == library
+    library.rename(tmp_path / "renamed")
+    assert build(tmp_path / "renamed", out, models[0]).unchanged == 4
+    words = ("index", other, "--out", out, "--checkpoint", models[0])
+    refused = call(*words)
+    assert refused.exit_code == 1 and "--forget" in str(refused.exception)
+    assert call(*words, "--forget").exit_code == 0
+    assert [clip.path for clip in Index.open(out).clips] == ["x.wav"]
+
+
+def test_a_drive_below_the_library_that_is_not_mounted_loses_nothing(
+    library: Path, out: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (library / "low").rename(tmp_path / "drive")
+    (library / "low").mkdir()  # its empty mount point
+    report = build(library, out, models[0])
+    assert (report.clips, report.gone) == (4, 0)
+    assert "2 files of it are known, and stay" in dict(report.skipped)["low"]
+    assert not difference(out).gone
+    with pytest.raises(LibraryIndexError, match=r"2 files of the index before .* low/c\.wav"):
+        checkpoint = Checkpoint.load(models[1])
+        build_anew(library, out, models[1], checkpoint.fingerprint, checkpoint.clap())
+    (library / "low").rmdir()
+    (tmp_path / "drive").rename(library / "low")
+    assert build(library, out, models[0]).unchanged == 4
+    for file in [*(library / "low").iterdir()]:
+        file.rename(library / file.name)
+    report = build(library, out, models[0])  # emptied by hand: its sounds are elsewhere now
+    assert (report.clips, report.moved, report.gone) == (4, 2, 0)
+    assert {clip.path for clip in Index.open(out).clips} >= {"c.wav", "d.wav"}
+
+
+def test_recycle_bins_hold_no_sounds_of_the_library(
+    library: Path, out: Path, models: tuple[Path, Path]
+) -> None:
+    for name in ("#recycle", "@eaDir", "$RECYCLE.BIN"):
+        (library / name).mkdir()
+        write(library / name / "x.wav", 0.5, 9)
+    report = build(library, out, models[0])
+    assert (report.new, report.hidden) == (0, 3)
 
 
 def test_a_folder_that_cannot_be_looked_into_keeps_its_sounds(

@@ -1,6 +1,6 @@
 // The hits as files: CSV for tables, M3U for players.
 import { byId, el } from "./dom.js";
-import { hits } from "./results.js";
+import { found, hits } from "./results.js";
 
 const COLUMNS = ["path", "seconds", "start", "end", "score", "relevance", "id", "audio"];
 
@@ -12,8 +12,14 @@ export function startExport() {
   menu.querySelector(".items").append(
     item("CSV", "a table: paths, moments, scores", () => save("sounds.csv", "text/csv", csv(hits()))),
     item("Playlist of links", "M3U: plays from this server", () => save("sounds.m3u8", "audio/x-mpegurl", m3u(hits(), (hit) => new URL(hit.audio, location.href).href))),
-    item("Playlist of files", "M3U: to put into the library’s folder", () => save("sounds-files.m3u8", "audio/x-mpegurl", m3u(hits(), (hit) => hit.path))),
+    item("Playlist of files", "M3U: to put into the library’s folder", () => save("sounds-files.m3u8", "audio/x-mpegurl", m3u(hits(), (hit) => (hit.path.startsWith("#") ? `./${hit.path}` : hit.path)))),
   );
+  const much = el("p", { class: "soft" });
+  menu.querySelector(".items").prepend(much);
+  menu.addEventListener("toggle", () => {
+    const [here, all] = [hits().length, found()];
+    much.textContent = here < all ? `The ${here} listed so far, of ${all.toLocaleString("en")}: more come with scrolling.` : `All ${here}.`;
+  });
   document.addEventListener("click", (event) => {
     if (!menu.contains(event.target)) menu.open = false;
   });

@@ -27,7 +27,12 @@ let best = 0;
 
 /** The hits on show, best first. */
 export function hits() {
-  return rows.map((row) => row.hit);
+  return rows.filter((row) => !row.apart).map((row) => row.hit);
+}
+
+/** How many sounds fit in all. */
+export function found() {
+  return total ?? hits().length;
 }
 
 /** The selected hit, null without. */
@@ -209,6 +214,7 @@ async function fetchedRow(id) {
     if (state.clip !== id || rows.some(({ hit }) => hit.id === id)) return null; // too late, or there by now
     const { score, start, end, relevance, ...plain } = clip;
     const row = new Row(plain, best, { select, open: toggleOpen, like: () => steer(id, "like"), unlike: () => steer(id, "unlike") });
+    row.apart = true; // opened by its address, not found
     rows = [row, ...rows];
     byId("results").prepend(row.node);
     return row;
