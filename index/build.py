@@ -15,6 +15,7 @@ from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.embed import write
 from m2d_clap.index.engines import Faiss
 from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.facts import DAMAGED
 from m2d_clap.index.interface import Engine
 from m2d_clap.index.kinds import Wish
 from m2d_clap.index.missing import refuse_missing, refuse_unmounted, still_known
@@ -155,6 +156,7 @@ def _build(
         slowest=max(shares, key=lambda part: shares[part]) if shares else None,
         elapsed=round(time.perf_counter() - began, 3),
         captioned=captioned,
+        damaged=tuple(sorted(tally.damaged.items())),
     )
 
 
@@ -181,6 +183,7 @@ class _Tally:
 
     skipped: dict[str, str]
     failed: dict[str, Broken] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
     copies: list[Whole] = field(default_factory=list)
     done: int = 0
     embedded: int = 0
@@ -200,6 +203,8 @@ class _Tally:
                 self.copies.append(piece)
             case Whole():
                 self.embedded += 1
+                if DAMAGED in piece.facts:
+                    self.damaged[piece.file.path] = piece.facts[DAMAGED]
         self.read += piece.file.size
         self.done += 1
 

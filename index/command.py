@@ -93,8 +93,11 @@ def index(
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     if as_json:
-        skipped = [{"path": path, "reason": reason} for path, reason in done.skipped]
-        typer.echo(json.dumps(vars(done) | {"skipped": skipped}))
+        lists = {
+            name: [{"path": path, "reason": reason} for path, reason in found]
+            for name, found in (("skipped", done.skipped), ("damaged", done.damaged))
+        }
+        typer.echo(json.dumps(vars(done) | lists))
     else:
         _print(done, library, out)
 
@@ -206,15 +209,21 @@ def _print_kinds(found: Sequence[Measured], as_json: bool) -> None:
     Console().print(table)
 
 
+def _print_files(what: str, found: Sequence[tuple[str, str]]) -> None:
+    if not found:
+        return
+    table = Table(what, "because")
+    for path, reason in found[:SHOWN_LEFT_OUT]:
+        table.add_row(escape(path), escape(reason))
+    Console(stderr=True).print(table)
+    more = len(found) - SHOWN_LEFT_OUT
+    if more > 0:
+        typer.echo(f"and {more} more; --json lists all", err=True)
+
+
 def _print(report: progress.Report, library: Path, out: str) -> None:
-    if report.skipped:
-        table = Table("left out", "because")
-        for path, reason in report.skipped[:SHOWN_LEFT_OUT]:
-            table.add_row(escape(path), escape(reason))
-        Console(stderr=True).print(table)
-        more = len(report.skipped) - SHOWN_LEFT_OUT
-        if more > 0:
-            typer.echo(f"and {more} more; --json lists all", err=True)
+    _print_files("left out", report.skipped)
+    _print_files("heard in part", report.damaged)
     typer.echo(
         f"{out}: {report.clips} clips in {report.windows} windows; {report.embedded} embedded, "
         f"{report.new} files new, {report.changed} changed, {report.moved} moved, {report.gone} "

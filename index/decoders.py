@@ -101,6 +101,7 @@ class _Remote:
         self._decoders = decoders
         self._process: _Process | None = process
         self._busy = busy
+        self.damage: str | None = None
         self._waits = False  # to be told to go on: the process can be asked for another file then
         try:
             with self._alive() as alive:
@@ -119,6 +120,7 @@ class _Remote:
             while not (answer := self._answer(alive)).get("ended"):
                 samples = np.frombuffer(bytearray(alive.receive()), np.float32)
                 yield Window(answer["start"], answer["end"], samples), answer["read"]
+            self.damage = answer["damage"]
             self._free()
 
     def close(self) -> None:

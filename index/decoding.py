@@ -4,7 +4,7 @@
 end closes. Only plain values and samples go through the socket: what a damaged file may do to this
 process reaches nothing else. A file is asked for as {"path", "rate"} and answered {"sha256",
 "facts", "read"}; then {"go": true} by {"start", "end", "read"} and the samples of each
-window, and {"ended"}, {"go": false} by nothing; or by {"error", "lasting"} anywhere.
+window, and {"ended", "damage"}, {"go": false} by nothing; or by {"error", "lasting"} anywhere.
 """
 
 import json
@@ -42,7 +42,8 @@ def _answer(indexer: Connection, file: Path, rate: int) -> None:
                     told = {"start": window.start, "end": window.end, "read": read}
                     _send(indexer, {**told, "busy": busy.taken()})
                     indexer.send_bytes(window.samples.tobytes())
-                _send(indexer, {"ended": True, "busy": busy.taken()})
+                ended = {"ended": True, "damage": sound.damage}
+                _send(indexer, {**ended, "busy": busy.taken()})
     except Unreadable as error:
         _send(indexer, {"error": str(error), "lasting": error.lasting, "busy": busy.taken()})
 

@@ -11,7 +11,9 @@ from m2d_clap.model.audio import FORMATS
 
 Facts = Mapping[str, str | float]
 
-TECHNICAL = ("sha256", "container", "codec", "sample_rate", "channels")
+DAMAGED = "damaged"
+"""What of a sound could not be decoded, where it was not all of it."""
+TECHNICAL = ("sha256", "container", "codec", "sample_rate", "channels", DAMAGED)
 """Facts of the bytes; no tag or sidecar takes their place."""
 LONGEST_KEY = 64
 LONGEST_TEXT = 1000

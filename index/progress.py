@@ -22,7 +22,8 @@ class Report:
     Files whose path, in the index before and now: new, only now; changed, both, with another
     content; moved, only now, with the content of one that is gone; gone, only before, and not
     moved; unchanged, neither read nor changed. identical: files that hold what another one holds.
-    skipped: (path, reason) of files that are no sound; hidden: how many files and folders were
+    skipped: (path, reason) of files that are no sound; damaged: (path, what) of sounds embedded by
+    this run that could be heard in part only; hidden: how many files and folders were
     not looked at, for the dot before their name or as recycle bins; embedded: sounds; seconds of sound embedded;
     captioned: sounds, by this run.
     busy: the share (0 … 1) of the time in which each part of the pipeline worked; slowest: the
@@ -46,3 +47,4 @@ class Report:
     slowest: str | None = None
     elapsed: float = 0.0
     captioned: int = 0
+    damaged: tuple[tuple[str, str], ...] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from m2d_clap.index.busy import Busy
-from m2d_clap.index.facts import facts
+from m2d_clap.index.facts import DAMAGED, facts
 from m2d_clap.index.walk import File
 from m2d_clap.index.windows import Window, windows
 from m2d_clap.model.audio import decode
@@ -76,7 +76,10 @@ class Unreadable(Exception):
 
 
 class Sound(Protocol):
-    """A file being read. Everything raises Unreadable."""
+    """A file being read. Everything raises Unreadable. damage: what could not be heard of it, once
+    all windows were; None: nothing."""
+
+    damage: str | None
 
     @property
     def opened(self) -> Opened: ...
@@ -112,6 +115,7 @@ class OpenFile:
         self._rate = rate
         self._busy = busy
         self._source: BinaryIO | None = None
+        self.damage: str | None = None
         with _explained(), busy.at("read"):
             self._source = file.open("rb")
             sha256 = hashlib.file_digest(self._source, "sha256").hexdigest()
@@ -123,12 +127,16 @@ class OpenFile:
         self._source.seek(0)
         with _explained():
             start = time.perf_counter()
-            cut = windows(decode(self._source, self._rate), self._rate)
+            blocks = decode(self._source, self._rate, told=self._damaged)
+            cut = windows(blocks, self._rate)
             for window in cut:
                 self._busy.add("decode", time.perf_counter() - start)
                 yield window, self._source.tell()
                 start = time.perf_counter()
             self._busy.add("decode", time.perf_counter() - start)
+
+    def _damaged(self, how: str) -> None:
+        self.damage = how
 
     def close(self) -> None:
         if self._source is not None:
@@ -185,7 +193,10 @@ class Reader:
                         seconds = window.end
                         if position >= there:
                             yield Heard(file, clip, position, window, read)
-                    yield Whole(file, clip, seconds, sound.opened.sha256, sound.opened.facts)
+                    known = dict(sound.opened.facts)
+                    if sound.damage is not None:
+                        known[DAMAGED] = sound.damage
+                    yield Whole(file, clip, seconds, sound.opened.sha256, known)
                 else:
                     yield Whole(file, clip, None, sound.opened.sha256, sound.opened.facts)
         except Unreadable as error:

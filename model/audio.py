@@ -6,7 +6,7 @@ otherwise make FFmpeg open other files or wait on the network.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,9 @@ FORMATS = (
 
 Samples = NDArray[np.float32]
 
+_GUESSED = {"mp3", "aac"}  # whose length FFmpeg only estimates
+_NEARLY = 0.98
+_WRAPPED = 1 << 31  # bytes; beyond 4 GiB the number in a WAV's header begins anew
 _GATHERED = 1 << 15
 _LOUDEST = 4.0  # 12 dB over full scale: beyond it are only damaged frames
 
@@ -68,11 +71,14 @@ def read_audio(
 
 
 def decode(
-    source: Path | BinaryIO | bytes, sample_rate: int, limits: AudioLimits = NO_LIMIT
+    source: Path | BinaryIO | bytes,
+    sample_rate: int,
+    limits: AudioLimits = NO_LIMIT,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Samples]:
     """The same as a stream of mono float32 blocks, in bounded memory whatever the length.
 
-    Damaged packets are skipped. Raises as `read_audio` does, NotAudioError also at the end when
+    Damaged packets are skipped; told: at the end, what of the sound could not be heard. Raises as `read_audio` does, NotAudioError also at the end when
     not one sample could be decoded.
     """
     if isinstance(source, bytes):
@@ -83,15 +89,17 @@ def decode(
         except OSError as error:
             raise NotAudioError(f"cannot read {source}: {error.strerror}") from error
         with opened:
-            yield from _decode(opened, sample_rate, limits)
+            yield from _decode(opened, sample_rate, limits, told)
     else:
-        yield from _decode(source, sample_rate, limits)
+        yield from _decode(source, sample_rate, limits, told)
 
 
-def _decode(file: BinaryIO, sample_rate: int, limits: AudioLimits) -> Iterator[Samples]:
+def _decode(
+    file: BinaryIO, sample_rate: int, limits: AudioLimits, told: Callable[[str], None]
+) -> Iterator[Samples]:
     samples = 0
     most = None if limits.seconds is None else int(limits.seconds * sample_rate)
-    for block in _resampled(_gathered(_mono_blocks(file, limits)), sample_rate):
+    for block in _resampled(_gathered(_mono_blocks(file, limits, told)), sample_rate):
         if not np.isfinite(block).all():
             raise BadSamplesError("the sound holds samples that are not numbers (NaN or infinite)")
         samples += len(block)
@@ -103,7 +111,9 @@ def _decode(file: BinaryIO, sample_rate: int, limits: AudioLimits) -> Iterator[S
         raise NotAudioError("nothing in it can be decoded as sound")
 
 
-def _mono_blocks(file: BinaryIO, limits: AudioLimits) -> Iterator[tuple[int, Samples]]:
+def _mono_blocks(
+    file: BinaryIO, limits: AudioLimits, told: Callable[[str], None]
+) -> Iterator[tuple[int, Samples]]:
     """(native rate, mono samples) of every frame that decodes."""
     try:
         # Tags in an old encoding are no reason to refuse a sound.
@@ -120,18 +130,48 @@ def _mono_blocks(file: BinaryIO, limits: AudioLimits) -> Iterator[tuple[int, Sam
             raise NotAudioError("FFmpeg has no decoder for its codec; it may be protected")
         _check(stream.rate or limits.min_rate, stream.channels or 1, limits)
         packets = container.demux(stream)
+        heard, lost = 0.0, 0
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, av.error.FFmpegError):
-                return  # the end, or a file cut off in the middle: keep what was there
+                break  # the end, or a file cut off in the middle: keep what was there
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
-                continue  # one damaged packet
+                lost += 1  # one damaged packet
+                continue
             for frame in frames:
                 _check(frame.sample_rate, frame.layout.nb_channels, limits)
+                heard += frame.samples / frame.sample_rate
                 yield frame.sample_rate, _mono(frame)
+        missing = [f"{lost} damaged packets are missing in it"] if lost else []
+        said = (container.duration or 0) / av.time_base
+        if container.format.name not in _GUESSED and heard < said * _NEARLY - 1:
+            missing.append(f"it ends after {heard:.0f} s of the {said:.0f} s its header says")
+        missing += _wav_data(file)
+        if missing:
+            told("; ".join(missing))
+
+
+def _wav_data(file: BinaryIO) -> list[str]:
+    """What is wrong with the length that a WAV file's header gives, of which FFmpeg tells nothing."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return []
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        if chunk[:4] == b"data":
+            behind = size - file.tell() - length
+            if length in (0, 0xFFFFFFFF):  # written as a stream: not known
+                return []
+            if behind < 0:
+                return [f"{-behind:,} of the {length:,} bytes its header says are not there"]
+            return [f"{behind:,} bytes behind what its header says"] if behind >= _WRAPPED else []
+        file.seek(length + length % 2, io.SEEK_CUR)
+    return []
 
 
 def _gathered(blocks: Iterator[tuple[int, Samples]]) -> Iterator[tuple[int, Samples]]:

@@ -136,3 +136,29 @@ def test_a_codec_that_nothing_decodes_is_no_sound(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(av, "open", lambda *_, **__: container)
     with pytest.raises(NotAudioError, match="no decoder"):
         list(decode(io.BytesIO(b"x"), 16000))
+
+
+@pytest.mark.parametrize("container", ["wav", "flac"])
+def test_a_sound_that_ends_before_its_header_says_is_told_of(container: str) -> None:
+    samples = tone(20.0, 16000)
+    whole = wav((samples * 30_000).astype(np.int16), 16000)
+    if container == "flac":
+        whole = encoded(samples, 16000, "flac", "flac")
+    said: list[str] = []
+    list(decode(whole, 16000, told=said.append))
+    assert said == []
+    heard = sum(len(block) for block in decode(whole[: len(whole) // 2], 16000, told=said.append))
+    assert 5 < heard / 16000 < 15
+    (how,) = said
+    assert ("of the 20 s its header says" if container == "flac" else "of the 640,000 bytes") in how
+
+
+def test_a_wav_file_whose_size_does_not_fit_its_header_is_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("m2d_clap.model.audio._WRAPPED", 50_000)  # bytes, not gigabytes
+    short = wav(np.zeros(1600, np.int16), 16000)
+    said: list[str] = []
+    blocks = decode(short + 50_000 * b"x", 16000, told=said.append)
+    assert sum(map(len, blocks)) == 1600
+    assert said == ["50,000 bytes behind what its header says"]

@@ -595,6 +595,21 @@ def test_a_drive_below_the_library_that_is_not_mounted_loses_nothing(
     assert {clip.path for clip in Index.open(out).clips} >= {"c.wav", "d.wav"}
 
 
+def test_a_recording_that_is_cut_off_is_told_of_and_can_be_found(
+    library: Path, out: Path, models: tuple[Path, Path]
+) -> None:
+    write(library / "long.wav", 30, 9)
+    whole = (library / "long.wav").read_bytes()
+    (library / "long.wav").write_bytes(whole[: len(whole) // 2])
+    report = build(library, out, models[0])
+    assert [path for path, _ in report.damaged] == ["long.wav"]
+    index = Index.open(out)
+    (clip,) = [clip for clip in index.clips if "damaged" in clip.metadata]
+    assert clip.path == "long.wav" and "of the 960,000 bytes" in clip.metadata["damaged"]
+    told = call("index", library, "--out", out, "--checkpoint", models[0], "--json")
+    assert json.loads(told.stdout)["damaged"] == []  # of this run
+
+
 def test_recycle_bins_hold_no_sounds_of_the_library(
     library: Path, out: Path, models: tuple[Path, Path]
 ) -> None:
