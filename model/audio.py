@@ -149,7 +149,9 @@ def _mono_blocks(
         said = (container.duration or 0) / av.time_base
         if container.format.name not in _GUESSED and heard < said * _NEARLY - 1:
             missing.append(f"it ends after {heard:.0f} s of the {said:.0f} s its header says")
+        read = file.tell()
         missing += _wav_data(file)
+        file.seek(read)
         if missing:
             told("; ".join(missing))
 

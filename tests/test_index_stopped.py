@@ -144,9 +144,9 @@ def test_broken_files_are_reported_each_time_but_read_once(
     decoded: list[object] = []
     real = reading_module.decode
 
-    def decode(source: Any, rate: int) -> Any:
+    def decode(source: Any, rate: int, **more: Any) -> Any:
         decoded.append(source)
-        return real(source, rate)
+        return real(source, rate, **more)
 
     monkeypatch.setattr(reading_module, "decode", decode)
     reports = [build(library, out, Ear()) for _ in range(2)]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 LOAD: dict[str, Any] = runpy.run_path(
-    str(Path(__file__).parent / "benchmarks" / "service_load.py"), run_name="service_load"
+    str(Path(__file__).parent / "benchmarks" / "clients.py"), run_name="clients"
 )
 
 

@@ -174,6 +174,7 @@ def train(
     settings = {
         "stage": dataclasses.asdict(recipe),
         "seed": seed,
+        "sounds": len(learning),
         "data": identity([*learning, *valid]),
         "without_licence": sorted(without_licence or []),
         "procedural": procedural,
@@ -273,6 +274,7 @@ def _captions(
     rate = first.config.front_end.sample_rate if first is not None else 16000
     learning, valid = _rows(manifest, without_licence, procedural, cache, rate)
     settings = {
+        "sounds": len(learning),
         "data": identity([*learning, *valid]),
         "without_licence": sorted(without_licence),
         "procedural": procedural,

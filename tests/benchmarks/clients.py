@@ -4,6 +4,7 @@ processor; of uploads the bytes are made beforehand, of an answer only status an
 import contextlib
 import heapq
 import json
+import random
 import re
 import selectors
 import socket
@@ -15,6 +16,13 @@ import numpy as np
 
 HITS = 10
 _TICK = 0.05
+WORDS = """
+distant loud soft old small heavy nearby faint broken slow deep bright sudden wooden
+dog bell engine river crowd door violin bird train hammer fire clock cat drum
+barking ringing running singing knocking rattling humming falling echoing shouting
+forest street water night rain sea hall kitchen station garden tunnel valley
+people wind footsteps music thunder silence traffic children machines insects
+"""
 
 
 @dataclass
@@ -136,3 +144,15 @@ def upload(sound: bytes, route: str = "/v1/search/audio") -> bytes:
     head = '--x\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
     body = head.encode() + sound + b"\r\n--x--\r\n"
     return post(route, "multipart/form-data; boundary=x", body)
+
+
+def sentences(seed: int) -> Iterator[str]:
+    """Made-up captions, none twice."""
+    lines = [line.split() for line in WORDS.strip().splitlines()]
+    rng, made = random.Random(seed), set[str]()
+    while True:
+        one, what, does, where, more = map(rng.choice, lines)
+        text = f"a {one} {what} is {does} near the {where} among {more}"
+        if text not in made:
+            made.add(text)
+            yield text

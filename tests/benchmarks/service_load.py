@@ -22,7 +22,6 @@ import io
 import itertools
 import json
 import os
-import random
 import re
 import signal
 import statistics
@@ -38,7 +37,7 @@ import faiss
 import httpx
 import numpy as np
 import torch
-from clients import HITS, Connection, Load, get, load, search_text, upload
+from clients import HITS, Connection, Load, get, load, search_text, sentences, upload
 from scipy.io import wavfile
 
 from m2d_clap.index import Index, build_index
@@ -48,25 +47,6 @@ from m2d_clap.service.encoders import encode_sounds, encode_texts
 
 _REST = 0.003  # seconds between two turns: threads that hope for more to do are still busy
 TEXTS_TOGETHER, UPLOADS_TOGETHER, TIMES = 64, 16, 10
-WORDS = """
-distant loud soft old small heavy nearby faint broken slow deep bright sudden wooden
-dog bell engine river crowd door violin bird train hammer fire clock cat drum
-barking ringing running singing knocking rattling humming falling echoing shouting
-forest street water night rain sea hall kitchen station garden tunnel valley
-people wind footsteps music thunder silence traffic children machines insects
-"""
-
-
-def sentences(seed: int) -> Iterator[str]:
-    """Made-up captions, none twice."""
-    lines = [line.split() for line in WORDS.strip().splitlines()]
-    rng, made = random.Random(seed), set[str]()
-    while True:
-        one, what, does, where, more = map(rng.choice, lines)
-        text = f"a {one} {what} is {does} near the {where} among {more}"
-        if text not in made:
-            made.add(text)
-            yield text
 
 
 def noises(count: int) -> list[bytes]:
