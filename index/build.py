@@ -71,14 +71,14 @@ def build_index(
             before = catalogue.origin()
             if before is not None:
                 before.refuse_other(origin, place)
-            found = walk(library, engine.folder)
+            found, known = walk(library, engine.folder), catalogue.paths()
             if not forget:
                 of = before.library if before is not None else None
-                refuse_missing(found, of, library, catalogue.paths(), place)
+                refuse_missing(found, of, library, known, place)
                 refuse_unmounted(found, library, replaces)
             catalogue.claim(origin, place)
             given = (origin, engine, catalogue, clap, progress, batch_seconds, wish, captioning)
-            return _build(found, *given, remote, forget)
+            return _build(found, known, *given, remote, forget)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -87,6 +87,7 @@ def build_index(
 
 def _build(
     found: Walk,
+    before: Mapping[str, str],
     origin: Origin,
     engine: Engine,
     catalogue: Catalogue,
@@ -104,7 +105,7 @@ def _build(
     tally = _Tally(skipped=dict([*found.left, *beside.faults]))
     broken = {f.path: why for f in files if (why := catalogue.broken(f)) is not None}
     tally.skipped |= broken
-    before, bare = catalogue.paths(), catalogue.undescribed()
+    bare = catalogue.undescribed()
     sounds = [file for file in files if file.path not in broken]
     todo = [file for file in sounds if file.path in bare or not catalogue.known(file)]
     size = sum(file.size for file in todo)

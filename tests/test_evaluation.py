@@ -269,13 +269,18 @@ def app() -> typer.Typer:
     return app
 
 
+def asked(clap: Clap, files: list[Path], folder: Path) -> list[str]:
+    """The command's words for a model, and a manifest in train, valid and test."""
+    write_manifest(rows_for(DATASETS["gtzan"], files), folder / "mine.csv")
+    Checkpoint.of(clap).save(folder / "tiny")
+    words = (folder / "mine.csv", "--checkpoint", folder / "tiny", "--cache", folder / "cache")
+    return [str(word) for word in words]
+
+
 def test_the_command_keeps_its_keys_and_adds_the_protocols(
     app: typer.Typer, clap: Clap, files: list[Path], tmp_path: Path
 ) -> None:
-    manifest, checkpoint = tmp_path / "mine.csv", tmp_path / "tiny"
-    write_manifest(rows_for(DATASETS["gtzan"], files), manifest)
-    Checkpoint.of(clap).save(checkpoint)
-    words = [str(manifest), "--checkpoint", str(checkpoint), "--cache", str(tmp_path / "cache")]
+    words = asked(clap, files, tmp_path)
 
     def run(*more: str) -> str:
         result = CliRunner().invoke(app, [*words, *more])
@@ -303,10 +308,7 @@ def test_the_command_keeps_its_keys_and_adds_the_protocols(
 def test_a_data_set_with_folds_may_come_cut_in_splits(
     app: typer.Typer, clap: Clap, files: list[Path], tmp_path: Path
 ) -> None:
-    manifest, checkpoint = tmp_path / "mine.csv", tmp_path / "tiny"
-    write_manifest(rows_for(DATASETS["gtzan"], files), manifest)
-    Checkpoint.of(clap).save(checkpoint)
-    words = [str(manifest), "--checkpoint", str(checkpoint), "--cache", str(tmp_path / "cache")]
+    words = asked(clap, files, tmp_path)
     words += ["--dataset", "esc-50", "--protocol", "linear", "--json"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.exception
