@@ -28,6 +28,7 @@ Samples = NDArray[np.float32]
 
 _GUESSED = {"mp3", "aac"}  # whose length FFmpeg only estimates
 _NEARLY = 0.98
+_MOST_CHUNKS = 1000  # before a WAV's samples
 _WRAPPED = 1 << 31  # bytes; beyond 4 GiB the number in a WAV's header begins anew
 _GATHERED = 1 << 15
 _LOUDEST = 4.0  # 12 dB over full scale: beyond it are only damaged frames
@@ -163,7 +164,10 @@ def _wav_data(file: BinaryIO) -> list[str]:
     head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
         return []
-    while len(chunk := file.read(8)) == 8:
+    for _ in range(_MOST_CHUNKS):
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            return []
         length = int.from_bytes(chunk[4:], "little")
         if chunk[:4] == b"data":
             behind = size - file.tell() - length
