@@ -1,10 +1,11 @@
 """What an index knows and its folder does not show: is it gone, or only out of sight?"""
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from m2d_clap.index.errors import LibraryIndexError
-from m2d_clap.index.walk import Walk
+from m2d_clap.index.walk import Walk, and_its_folders
 
 _ANYWAY = "If they are meant to be forgotten: --forget"
 
@@ -46,12 +47,10 @@ def refuse_unmounted(found: Walk, library: Path, known: Collection[str]) -> None
 
 def still_known(found: Walk, kept: Collection[str]) -> Mapping[str, str]:
     """For a report: each empty folder, and how many of its files the index still knows."""
-    told = {}
-    for folder in found.empty:
-        inside = sum(path.startswith(f"{folder}/") for path in kept)
-        if inside:
-            told[folder] = (
-                f"it is empty, but {inside} files of it are known, and stay: is its drive mounted? If "
-                "they are meant to be gone, delete the folder"
-            )
-    return told
+    empty = set(found.empty)
+    inside = Counter(above for path in kept for above in and_its_folders(path) if above in empty)
+    return {
+        folder: f"it is empty, but {count} files of it are known, and stay: is its drive mounted? If "
+        "they are meant to be gone, delete the folder"
+        for folder, count in inside.items()
+    }

@@ -109,10 +109,11 @@ def _look(path: Path, relative: str) -> File:
 
 
 def _below(folders: set[str], paths: Iterable[str]) -> set[str]:
-    return {path for path in paths if not folders.isdisjoint(_and_its_folders(path))}
+    return {path for path in paths if not folders.isdisjoint(and_its_folders(path))}
 
 
-def _and_its_folders(path: str) -> Iterator[str]:
+def and_its_folders(path: str) -> Iterator[str]:
+    """A path, and every folder that it lies in; the library itself is "."."""
     yield path
     while "/" in path:
         path = path.rpartition("/")[0]

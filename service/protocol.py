@@ -27,9 +27,8 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if (
-            self.client is not None
-        ):  # an IPv4 client of a socket for both is known by its own address
+        # An IPv4 client of a socket for both is known by its own address.
+        if self.client is not None:
             self.client = (self.client[0].removeprefix("::ffff:"), self.client[1])
         self._wait()
 

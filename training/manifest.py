@@ -229,13 +229,13 @@ def licensed(rows: Iterable[Row], without: Sequence[str]) -> list[Row]:
     return [r for r in rows if not any(w in r.columns.get("licence", "") for w in without)]
 
 
-def identity(rows: Iterable[Row]) -> str:
+def identity(rows: Sequence[Row]) -> str:
     """A digest that is equal for rows of which a run learns, and by which it is scored, the same:
     the sizes of their files, splits, captions, classes and weights, in their order. Raises OSError
     where a file is not there."""
     digest = hashlib.sha256()
-    for row in rows:
-        size = row.file.stat().st_size
+    sizes = each_file(lambda file: file.stat().st_size, [row.file for row in rows])
+    for size, row in zip(sizes, rows, strict=True):
         facts = [size, row.split, row.captions, row.label, row.labels, row.weight]
         digest.update(json.dumps(facts).encode())
     return digest.hexdigest()[:16]
