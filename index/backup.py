@@ -5,6 +5,7 @@ never change once they are written, by hard links where both lie on one disk. `b
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -31,11 +32,14 @@ _CHECK = "`m2d-clap index LIBRARY --out INDEX --check` verifies it"
 # Read as it lies, what another one is writing would be left out of the copy.
 _WRITABLE = "mount the index writable for the backup, which others may be writing to"
 _LATER = "let `m2d-clap index` end first"
+_ROOM = "make room, or name another folder"
 _ADVICE = {
     "SQLITE_BUSY": _LATER,
     "SQLITE_LOCKED": _LATER,
     "SQLITE_CANTOPEN": _WRITABLE,
     "SQLITE_READONLY": _WRITABLE,
+    "SQLITE_FULL": _ROOM,
+    "SQLITE_IOERR": _ROOM,
 }
 _OURS = ("-wal", "-shm", "-journal", ".part", ".lock")
 
@@ -48,8 +52,7 @@ def back_up(folder: Path, to: Path) -> int:
     Index.open(folder)  # what cannot be opened is not worth keeping
     if to.exists():
         raise LibraryIndexError(f"{to} is there already: name a new folder for the backup")
-    part = to.with_name(f"{to.name}.part")
-    with _explained(to):
+    with _explained(to), _aside(to) as part:
         for tried in range(_TRIES):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
@@ -64,7 +67,9 @@ def back_up(folder: Path, to: Path) -> int:
         sums = {name: _sha256(part / name) for name in sorted(_files(part))}
         whole = {"format_version": _FORMAT, "sha256": sums}
         (part / BACKUP_FILE).write_text(json.dumps(whole))
+        _to_disk(part, *part.rglob("*"))
         put_in_place(part, to)
+        _to_disk(to.parent)
     return sum(file.stat().st_size for file in to.rglob("*") if file.is_file())
 
 
@@ -94,18 +99,19 @@ def restore(backup: Path, to: Path, replace: bool = False) -> Path | None:
             f"{backup} is damaged: {', '.join(bad[:5])} is not as it was written; nothing was "
             "changed. Use another backup"
         )
-    part = to.with_name(f"{to.name}.part")
-    with _explained(to):
-        shutil.rmtree(part, ignore_errors=True)
+    with _explained(to), _aside(to) as part:
         part.mkdir(parents=True)
         for name in sums:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             # never linked: what is written to the index must not reach the backup
             shutil.copy2(backup / name, part / name)
+        _to_disk(part, *part.rglob("*"))
         with contextlib.ExitStack() as alone:
             if to.is_dir():  # what is written to it goes by its path, and would land in the other
                 alone.enter_context(held(to / LOCK_FILE, _PATIENCE))
-            return put_in_place(part, to)
+            before = put_in_place(part, to)
+        _to_disk(to.parent)
+        return before
 
 
 def _copy(folder: Path, part: Path) -> None:
@@ -142,6 +148,30 @@ def _files(folder: Path) -> Iterator[str]:
     for file in folder.rglob("*"):
         if file.is_file() and not file.name.endswith(_OURS) and file.name != BACKUP_FILE:
             yield file.relative_to(folder).as_posix()
+
+
+@contextlib.contextmanager
+def _aside(to: Path) -> Iterator[Path]:
+    """Where what is to become `to` is made; nothing of it stays, however that ends."""
+    part = to.with_name(f"{to.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _to_disk(*places: Path) -> None:
+    """fsync of files and folders: no power cut leaves a part of them under their last name."""
+    for place in places:
+        opened = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # as some network drives say of folders
+                raise
+        finally:
+            os.close(opened)
 
 
 def _sha256(file: Path) -> str:

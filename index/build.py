@@ -54,7 +54,7 @@ def build_index(
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
-    was made with another model or, without `forget`, of another folder (missing.py).
+    was made with another model or, without `forget`, knows much that is missing (missing.py).
     """
     if not os.path.isdir(library):  # noqa: PTH112  (Path.is_dir raises where a mount is dead)
         raise LibraryIndexError(f"{library} is no folder: name the folder of your sounds")
@@ -136,12 +136,16 @@ def _build(
         unseen |= kept
         tally.skipped |= still_known(found, kept)
     catalogue.keep_only({file.path for file in files} | unseen)
-    catalogue.tell(beside.facts, unseen)
+    catalogue.tell(beside.facts, unseen | beside.unread)
     after = catalogue.paths()
+    asked = (catalogue, clap.config.clap_dim, origin, wish)
+    clips, rows = engine.write(*asked)  # captions take long, and sounds are found without
     captioned = 0
     if captioning is not None:
         captioned = caption_clips(catalogue.captions, origin.library, clap, captioning)
-    clips, rows = engine.write(catalogue, clap.config.clap_dim, origin, wish)
+    if captioned:
+        clips, rows = engine.write(*asked)
+    deleted = catalogue.changes.deleted()
     return Report(
         clips=clips,
         windows=rows,
@@ -158,6 +162,7 @@ def _build(
         elapsed=round(time.perf_counter() - began, 3),
         captioned=captioned,
         damaged=tuple(sorted(tally.damaged.items())),
+        deleted=sum(clip in deleted for clip in after.values()),
     )
 
 

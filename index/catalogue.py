@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from m2d_clap.index.captions import Captions
-from m2d_clap.index.changes import Changes, described
+from m2d_clap.index.changes import STORED, Changes, described
 from m2d_clap.index.clips import Clip
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.facts import Facts
@@ -28,6 +28,8 @@ from m2d_clap.index.windows import Embedded
 
 CATALOGUE_FILE = INDEX_MARK
 LOCK_FILE = "writing.lock"
+_UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+_FULL = sqlite3.SQLITE_IOERR_SHMSIZE  # no room even for what readers write beside the file
 
 
 class Catalogue:
@@ -136,9 +138,10 @@ class Catalogue:
         files: Iterable[tuple[File, str]] = (),
         broken: Iterable[tuple[File, str]] = (),
         facts: Iterable[tuple[str, str, Facts]] = (),
+        headers: Iterable[tuple[str, str, Facts]] = (),
     ) -> None:
         """(clip, position, window), (clip, seconds), (file, clip), (file, reason) and (clip,
-        sha-256, facts)."""
+        sha-256, facts); headers: the same, of clips that were not decoded: where none are there."""
         with changing(self._db):
             self._db.executemany(
                 "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)",
@@ -148,10 +151,11 @@ class Catalogue:
                 ),
             )
             self._db.executemany("INSERT OR REPLACE INTO clips VALUES (?, ?)", clips)
-            self._db.executemany(
-                "INSERT OR REPLACE INTO facts VALUES (?, ?, ?)",
-                ((clip, sha256, _json(known)) for clip, sha256, known in facts),
-            )
+            for conflict, told in (("REPLACE", facts), ("IGNORE", headers)):
+                self._db.executemany(
+                    f"INSERT OR {conflict} INTO facts VALUES (?, ?, ?)",
+                    ((clip, sha256, _json(known)) for clip, sha256, known in told),
+                )
             self._put("files", "broken", files)
             self._put("broken", "files", broken)
 
@@ -316,17 +320,21 @@ def _read_only(file: Path) -> sqlite3.Connection:
     db = sqlite3.connect(f"{place}?mode=ro", uri=True, timeout=1.0)
     try:
         db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         db.close()
+        code = error.sqlite_errorcode
+        if code & 0xFF not in _UNWRITABLE and code != _FULL:
+            raise
         db = sqlite3.connect(f"{place}?mode=ro&immutable=1", uri=True)
     return db
 
 
 def _explained(file: Path, error: sqlite3.DatabaseError) -> Exception:
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
         return IndexBusyError(
-            f"another `m2d-clap index` is at work on {file.parent}: let it end, or stop it"
+            f"another `m2d-clap index`, or another program, is at work on {file.parent}: "
+            "let it end, or stop it, and try again"
         )
     kinds = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM")
     if name.startswith(kinds):
@@ -334,6 +342,6 @@ def _explained(file: Path, error: sqlite3.DatabaseError) -> Exception:
             f"{file} cannot be written ({error}): make room, or choose another --out"
         )
     return LibraryIndexError(
-        f"{file} is damaged ({error}): delete the folder {file.parent} and give the same command "
-        "again, or choose another --out"
+        f"{file} is damaged ({error}): restore a backup, or move the folder {file.parent} aside "
+        f"and index again; sounds that the service added lie in its `{STORED}/`"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
+from m2d_clap.index.changes import STORED
 from m2d_clap.index.check_uploads import of_uploads, sound
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.finding import Finding
@@ -25,7 +26,8 @@ _EQUAL = 2e-2  # a kind of index that keeps 8 bits a number is this exact
 @dataclass(frozen=True)
 class Checked:
     """What was looked at, and what was found wrong; begun: sounds a stopped run left half done,
-    which the next one goes on with; changed: files that are others than when they were embedded."""
+    which the next one goes on with; changed: files that are others than when they were embedded, or
+    gone, where that is not a finding."""
 
     clips: int
     windows: int
@@ -58,7 +60,10 @@ def check_index(
     findings: list[Finding] = []
     with Catalogue.open(file) as catalogue:
         if (damage := catalogue.integrity()) is not None:
-            advice = "restore a backup, or delete the folder and index again"
+            advice = (
+                "restore a backup, or move the folder aside and index again; sounds that the "
+                f"service added lie in its `{STORED}/`"
+            )
             findings.append(Finding(f"{CATALOGUE_FILE} is damaged: {damage}", None, advice))
             return Checked(0, 0, 0, 0, 0, tuple(findings), time.perf_counter() - start)
         origin = catalogue.origin()
@@ -66,6 +71,7 @@ def check_index(
             findings.append(Finding("nothing was ever indexed in it", None, "index a library"))
             return Checked(0, 0, 0, 0, 0, tuple(findings), time.perf_counter() - start)
         findings += _model(origin)
+        findings += _library(origin, library)
         findings += _vectors(catalogue)
         findings += _rows(catalogue)
         changed, of_files = _files(catalogue, library, progress)
@@ -92,6 +98,12 @@ def _model(origin: Origin) -> Iterator[Finding]:
             None,
             "embed with the new one: m2d-clap index LIBRARY --out INDEX --anew",
         )
+
+
+def _library(origin: Origin, given: Path) -> Iterator[Finding]:
+    if origin.library != given.resolve():
+        advice = "name that one; where it was moved, give the same command without --check"
+        yield Finding(f"the index is of {origin.library}, not of {given}", None, advice)
 
 
 def _rows(catalogue: Catalogue) -> Iterator[Finding]:
@@ -176,7 +188,7 @@ def _files(
     if not library.is_dir():
         advice = "is its drive mounted? Nothing was forgotten"
         return 0, [Finding(f"the library {library} is not there", None, advice)]
-    changed, bad = 0, []
+    changed, gone, bad = 0, 0, []
     known = catalogue.stamps()
     for number, (path, size, mtime_ns, clip) in enumerate(known):
         try:
@@ -187,18 +199,24 @@ def _files(
             with (library / path).open("rb") as opened:
                 if hashlib.file_digest(opened, "sha256").hexdigest()[:ID_LENGTH] != clip:
                     bad.append(path)
-        except FileNotFoundError:
-            changed += 1
+        except (FileNotFoundError, NotADirectoryError):
+            gone += 1
         except OSError:
             bad.append(path)
         progress((number + 1) / len(known))
-    if not bad:
-        return changed, []
+    found: list[Finding] = []
+    if 2 * gone > len(known):
+        advice = "is its drive mounted? If they are meant to be gone: the same without --check"
+        found.append(Finding(f"{gone} of {len(known)} files are not there", None, advice))
+    else:
+        changed += gone
     for path in bad:
         catalogue.mend("UPDATE files SET mtime_ns = -1 WHERE path = ?", path)
-    shown = ", ".join(bad[:3]) + (" …" if len(bad) > 3 else "")
-    what = f"{len(bad)} files hold other bytes than were embedded, or cannot be read: {shown}"
-    return changed, [Finding(what, "marked as changed"), _again()]
+    if bad:
+        shown = ", ".join(bad[:3]) + (" …" if len(bad) > 3 else "")
+        what = f"{len(bad)} files hold other bytes than were embedded, or cannot be read: {shown}"
+        found += [Finding(what, "marked as changed"), _again()]
+    return changed, found
 
 
 def _generation(catalogue: Catalogue, out: Path, origin: Origin) -> Iterator[Finding]:

@@ -110,9 +110,9 @@ class Clips:
 
     def metadata(self, key: str) -> Iterator[tuple[int, Any]]:
         """(number, value) of every clip that has this key."""
+        named = json.dumps(key)
         for number, facts in enumerate(self._facts):
-            metadata = json.loads(facts)[3]
-            if key in metadata:
+            if named in facts and key in (metadata := json.loads(facts)[3]):
                 yield number, metadata[key]
 
 

@@ -3,7 +3,9 @@
 import fnmatch
 import operator
 import re
+from array import array
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -11,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m2d_clap.index.clips import Clips
-from m2d_clap.index.filters import METADATA, All, AnyOf, Compare, Filter, Not, OneOf, Value
+from m2d_clap.index.filters import METADATA, All, AnyOf, Compare, Filter, Not, OneOf, Value, nfc
 
 Mask = NDArray[np.bool_]
+
+_KEYS_KEPT = 32  # of metadata: 16 bytes a clip, and each value once
 
 _ORDERS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -31,10 +35,10 @@ def _format(path: str) -> str:
 
 OF_PATHS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
-        "path": lambda path: path,
-        "folder": lambda path: path.rpartition("/")[0],
-        "name": _name,
-        "format": _format,
+        "path": nfc,
+        "folder": lambda path: nfc(path).rpartition("/")[0],
+        "name": lambda path: _name(nfc(path)),
+        "format": lambda path: _format(nfc(path)),
     }
 )
 
@@ -45,6 +49,7 @@ class Columns:
     def __init__(self, clips: Clips) -> None:
         self._clips = clips
         self._fields: dict[str, list[str]] = {}
+        self._of_key = lru_cache(maxsize=_KEYS_KEPT)(self._read_key)
 
     def mask(self, wanted: Filter) -> Mask:
         """(clips,): whether the filter admits each."""
@@ -80,12 +85,24 @@ class Columns:
             return np.fromiter(map(test, self._clips.ids), np.bool_, count)
         mask = np.zeros(count, np.bool_)
         if field.startswith(METADATA):
-            values = self._clips.metadata(field.removeprefix(METADATA))
-            mask[[number for number, value in values if test(value)]] = True
+            values, chosen, numbers = self._of_key(field.removeprefix(METADATA))
+            mask[numbers[np.fromiter(map(test, values), np.bool_, len(values))[chosen]]] = True
             return mask
         of_files = self._of_files(field)
         mask[self._clips.owners[np.fromiter(map(test, of_files), np.bool_, len(of_files))]] = True
         return mask
+
+    def _read_key(self, key: str) -> tuple[list[Value], NDArray[np.int64], NDArray[np.int64]]:
+        """Every value of a metadata key that can be compared, once; (found,): which of them, and of
+        which clip."""
+        values: dict[Value, int] = {}
+        chosen, numbers = array("q"), array("q")
+        for number, value in self._clips.metadata(key):
+            if _comparable(value):
+                value = nfc(value) if isinstance(value, str) else value
+                chosen.append(values.setdefault(value, len(values)))
+                numbers.append(number)
+        return [*values], np.array(chosen, np.int64), np.array(numbers, np.int64)
 
     def _of_files(self, field: str) -> list[str]:
         if field not in self._fields:

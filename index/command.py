@@ -73,7 +73,10 @@ def index(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="for machines")] = False,
 ) -> None:
-    """Embed a folder of sounds for search; again, to take in what changed or was left."""
+    """Embed a folder of sounds for search; again, to take in what changed or was left.
+
+    Files and folders that LIBRARY/.m2d-clap-ignore names, in the patterns of a .gitignore, stay out.
+    """
     engine = engine_at(out)
     if not isinstance(engine, Faiss) and (check or report or anew):
         raise typer.BadParameter("--check, --report and --anew are for index folders")
@@ -224,11 +227,12 @@ def _print_files(what: str, found: Sequence[tuple[str, str]]) -> None:
 def _print(report: progress.Report, library: Path, out: str) -> None:
     _print_files("left out", report.skipped)
     _print_files("heard in part", report.damaged)
+    deleted = f", {report.deleted} left out as deleted" if report.deleted else ""
     typer.echo(
         f"{out}: {report.clips} clips in {report.windows} windows; {report.embedded} embedded, "
         f"{report.new} files new, {report.changed} changed, {report.moved} moved, {report.gone} "
         f"gone, {report.unchanged} unchanged, {report.identical} identical to others, "
-        f"{len(report.skipped)} left out, {report.hidden} hidden"
+        f"{len(report.skipped)} left out, {report.hidden} hidden{deleted}"
     )
     if report.slowest is not None:
         shares = ", ".join(f"{part} {share:.0%}" for part, share in report.busy.items())

@@ -19,11 +19,15 @@ from m2d_clap.index.busy import Busy
 from m2d_clap.index.reading import Opened, Unreadable
 from m2d_clap.index.windows import Window
 
+_PATIENCE = 120.0  # seconds; on a dead drive, or in a damaged file, decoding may never end
+_SLOWEST = 1e6  # bytes a second that are hashed
+_WAITS = 20  # that a patience is divided into: no more than one ends while the run is suspended
+
 
 class Decoders:
     """As many processes as files are read at once, started when first needed and kept.
 
-    Close it to end them. One that dies takes only the file it was at with it.
+    Close it to end them. One that dies, or answers no more, takes only the file it was at with it.
     """
 
     def __init__(self, busy: Busy) -> None:
@@ -75,12 +79,15 @@ class _Process:
         except OSError as error:
             raise EOFError from error
 
-    def receive(self) -> bytes:
-        """Raises EOFError where the process has ended."""
+    def receive(self, patience: float) -> bytes:
+        """Raises EOFError where the process has ended, TimeoutError where nothing comes for so many
+        seconds."""
         try:
-            return self.connection.recv_bytes()
+            if any(self.connection.poll(patience / _WAITS) for _ in range(_WAITS)):
+                return self.connection.recv_bytes()
         except OSError as error:
             raise EOFError from error
+        raise TimeoutError(f"its decoder gave no answer for {patience:.0f} s")
 
     def end(self) -> int:
         """Its exit status, negative for a signal."""
@@ -89,7 +96,10 @@ class _Process:
             return self._process.wait(0.5)  # it may be about to end by itself, and say how
         except subprocess.TimeoutExpired:
             self._process.kill()
-            return self._process.wait()
+        try:
+            return self._process.wait(5)
+        except subprocess.TimeoutExpired:  # the system itself waits for a drive
+            return -signal.SIGKILL
 
 
 class _Remote:
@@ -106,7 +116,7 @@ class _Remote:
         try:
             with self._alive() as alive:
                 alive.send({"path": str(file), "rate": rate})
-                answer = self._answer(alive)
+                answer = self._answer(alive, _PATIENCE + _size(file) / _SLOWEST)
                 self.opened = Opened(answer["sha256"], answer["facts"])
                 self._waits = True
         except BaseException:
@@ -117,8 +127,8 @@ class _Remote:
         with self._alive() as alive:
             self._waits = False
             alive.send({"go": True})
-            while not (answer := self._answer(alive)).get("ended"):
-                samples = np.frombuffer(bytearray(alive.receive()), np.float32)
+            while not (answer := self._answer(alive, _PATIENCE)).get("ended"):
+                samples = np.frombuffer(bytearray(alive.receive(_PATIENCE)), np.float32)
                 yield Window(answer["start"], answer["end"], samples), answer["read"]
             self.damage = answer["damage"]
             self._free()
@@ -131,17 +141,22 @@ class _Remote:
                 alive.send({"go": False})
                 self._free()
         else:  # it is in the middle of a file that nobody wants any more
-            self._process.end()
-            self._process = None
+            self._end()
 
-    def _answer(self, alive: _Process) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(alive.receive())
+    def _answer(self, alive: _Process, patience: float) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(alive.receive(patience))
         for part, seconds in answer["busy"].items():
             self._busy.add(part, seconds)
         if "error" in answer:
             self._free()
             raise Unreadable(answer["error"], answer["lasting"])
         return answer
+
+    def _end(self) -> int:
+        assert self._process is not None
+        status = self._process.end()
+        self._process = None
+        return status
 
     def _free(self) -> None:
         if self._process is not None:
@@ -153,10 +168,11 @@ class _Remote:
         assert self._process is not None, "this file has been read"
         try:
             yield self._process
+        except TimeoutError as error:
+            self._end()
+            raise Unreadable(str(error), lasting=False) from None
         except EOFError:
-            assert self._process is not None
-            status = self._process.end()
-            self._process = None
+            status = self._end()
             # Killed from outside, for memory perhaps, it may fare better another time.
             crashed = status < 0 and status != -signal.SIGKILL
             why = (
@@ -165,3 +181,10 @@ class _Remote:
                 else "its decoder ended"
             )
             raise Unreadable(why, lasting=crashed) from None
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # which its decoder tells of
+        return 0

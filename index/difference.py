@@ -48,7 +48,7 @@ def difference(folder: Path, library: Path | None = None, fingerprint: str = "")
         unseen, away = found.out_of_sight(before), found.unmounted(before)
         same = {file.path for file in files if catalogue.known(file)}
         seen = same | {file.path for file in files if catalogue.broken(file) is not None}
-        described = same & catalogue.untold(beside.facts, unseen)
+        described = same & catalogue.untold(beside.facts, unseen | beside.unread)
     odd = [file.path for file in files if file.path not in seen]
     content = {path: _content(place / path) for path in odd}
     left: dict[str, list[str]] = {}

@@ -1,9 +1,7 @@
 """Sounds of a library that are nearly the same."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +9,9 @@ from m2d_clap.index.clips import Clip
 from m2d_clap.index.interface import SearchIndex
 
 AT_LEAST = 0.98
-_BLOCK = 1024
+LEAST = 0.5
+"""Below it, sounds of one kind hang together, not copies of one sound."""
+_BLOCK = 1024  # clips; what two blocks of them have in common takes less than 100 MB
 _ROUNDING = 1e-6
 
 
@@ -31,41 +31,51 @@ def duplicates(index: SearchIndex, at_least: float = AT_LEAST) -> list[Group]:
     group, though its ends may be less alike than `at_least`.
     """
     means = np.ascontiguousarray(index.means(), np.float32)
-    clips = tuple(index.clips)
-    above = np.arange(len(clips))
-    lowest = np.ones(len(clips), np.float32)
-    for one, other, cosine in _pairs(means, at_least):
-        a, b = _root(above, one), _root(above, other)
-        least = min(lowest[a], lowest[b], np.float32(cosine))
-        above[max(a, b)] = min(a, b)
-        lowest[min(a, b)] = least
+    hangs, lowest = _together(means, at_least)
     members: dict[int, list[Clip]] = {}
-    for number, clip in enumerate(clips):
-        members.setdefault(_root(above, number), []).append(clip)
+    for group, clip in zip(hangs.tolist(), index.clips, strict=True):
+        members.setdefault(group, []).append(clip)
     groups = [
-        Group(tuple(found), round(float(lowest[root]), 6))
-        for root, found in members.items()
+        Group(tuple(found), round(float(lowest[group]), 6))
+        for group, found in members.items()
         if sum(len(clip.paths) for clip in found) > 1
     ]
     return sorted(groups, key=lambda g: (-sum(len(c.paths) for c in g.clips), g.clips[0].path))
 
 
-def _pairs(means: NDArray[np.float32], at_least: float) -> Iterator[tuple[int, int, float]]:
-    if len(means) < 2:
-        return
-    near = faiss.IndexFlatIP(means.shape[1])
-    near.add(means)
+def _together(
+    means: NDArray[np.float32], at_least: float
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """(clips,): the number of each one's group; by that number, the lowest cosine that counts."""
+    group: NDArray[np.int32] = np.arange(len(means), dtype=np.int32)
+    lowest = np.ones(len(means), np.float32)
     for start in range(0, len(means), _BLOCK):
         block = means[start : start + _BLOCK]
-        limits, cosines, others = near.range_search(block, at_least - _ROUNDING)
-        for row in range(len(block)):
-            for at in range(int(limits[row]), int(limits[row + 1])):
-                if (other := int(others[at])) > start + row:
-                    yield start + row, other, min(1.0, float(cosines[at]))
+        least = lowest[start : start + _BLOCK]
+        for other in range(start, len(means), _BLOCK):
+            cosines = block @ means[other : other + _BLOCK].T
+            near = cosines > at_least - _ROUNDING
+            if other == start:
+                near = np.triu(near, 1)
+            if near.any():
+                np.minimum(least, np.where(near, cosines, 1).min(axis=1), out=least)
+                one, two = np.nonzero(near)
+                group = _joined(group, group[start + one], group[other + two])
+    of_groups = np.ones(len(means), np.float32)
+    np.minimum.at(of_groups, group, lowest)
+    return group, of_groups
 
 
-def _root(above: NDArray[np.int64], number: int) -> int:
-    while above[number] != number:
-        above[number] = above[above[number]]
-        number = int(above[number])
-    return number
+def _joined(
+    group: NDArray[np.int32], one: NDArray[np.int32], other: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """The number of each clip's group, where these groups are the same, pair by pair."""
+    if not (apart := one != other).any():
+        return group
+    from scipy.sparse import coo_array  # which other commands need not wait for
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = (one[apart], other[apart])
+    links = coo_array((np.ones(len(pairs[0]), np.float32), pairs), shape=(len(group), len(group)))
+    _, joined = connected_components(links, directed=False)
+    return joined[group]

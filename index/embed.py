@@ -95,5 +95,6 @@ def write(pieces: Batch, vectors: Sequence[NDArray[np.float32]], catalogue: Cata
         clips=[(piece.clip, piece.seconds) for piece in whole if piece.seconds is not None],
         files=[(piece.file, piece.clip) for piece in whole],
         broken=[(p.file, p.reason) for p in pieces if isinstance(p, Broken) and p.lasting],
-        facts=[(piece.clip, piece.sha256, piece.facts) for piece in whole],
+        facts=[(p.clip, p.sha256, p.facts) for p in whole if p.seconds is not None],
+        headers=[(p.clip, p.sha256, p.facts) for p in whole if p.seconds is None],
     )

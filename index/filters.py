@@ -15,11 +15,13 @@ Fields: `id`, `path`, `folder`, `name` (the file's), `format` (its extension in 
 dot), `seconds`, and `metadata.KEY`. Words of the language may be written in capitals. `~` and
 `format` do not tell capitals from small letters; everything else does. A comparison holds for a clip
 that lies in several files when it holds for one of them; `!=` is `not … =`. A metadata key that a
-clip lacks, or whose value is of the other kind, equals nothing.
+clip lacks, or whose value is of the other kind, equals nothing. Texts are compared as NFC: what macOS
+writes as two characters is the one that people type.
 """
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -45,12 +47,21 @@ _TOKEN = re.compile(
 )
 
 
+def nfc(text: str) -> str:
+    """A text whose letters are one character each where Unicode has one."""
+    return unicodedata.normalize("NFC", text)
+
+
 class FilterError(LibraryIndexError):
     """A filter that cannot be read. column: of the first character that does not fit, from 1."""
 
     def __init__(self, column: int, reason: str) -> None:
         super().__init__(f"the filter cannot be read at column {column}: {reason}")
         self.column = column
+
+
+def _composed(value: Value) -> Value:
+    return nfc(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,9 @@ class Compare:
     operator: Operator
     value: Value
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", _composed(self.value))
+
 
 @dataclass(frozen=True)
 class OneOf:
@@ -68,6 +82,9 @@ class OneOf:
 
     field: str
     values: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(map(_composed, self.values)))
 
 
 @dataclass(frozen=True)

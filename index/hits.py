@@ -48,6 +48,16 @@ def unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return _divided(vector, _length(vector))
 
 
+def mean_of(
+    times: NDArray[np.float64], vectors: NDArray[np.float32], at: float | None
+) -> NDArray[np.float32]:
+    """(dim,), of unit length: of a clip's windows, as SearchIndex.vector tells."""
+    if at is not None:
+        begun = int(np.searchsorted(times[:, 0], at, "right"))
+        vectors = vectors[[max(begun - 1, 0)]]
+    return unit(vectors.mean(axis=0))
+
+
 def units(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """(vectors, dim), each of length one; what is nothing stays nothing."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

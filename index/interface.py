@@ -103,11 +103,27 @@ class SearchIndex(Protocol):
         """(rows, dim) unit vectors that stand for all, the same at every call; (rows,) the number
         of each one's clip."""
 
-    def moments(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
+    def vectors(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
         """(hits, dim): the unit vectors of the windows that were hit."""
 
-    def vector(self, clip: Clip) -> NDArray[np.float32]:
-        """(dim,): the mean of a clip's windows, of unit length."""
+    def moments(
+        self,
+        hits: Sequence[Hit],
+        embedding: NDArray[np.float32],
+        most: int,
+        least: float | None = None,
+    ) -> list[list[Hit]]:
+        """Of each hit itself, then the other windows of its clip that are nearest to the
+        un-normalised embedding (dim,) it was found by, best first: `most` at most, those whose cosine
+        is at least `least`. Of two that overlap by more than half only the first is told."""
+
+    def along(self, clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """(windows, 2), (windows, dim): start and end in seconds of each of a clip's windows, in
+        their order, and their unit vectors."""
+
+    def vector(self, clip: Clip, at: float | None = None) -> NDArray[np.float32]:
+        """(dim,), of unit length: the mean of a clip's windows; at: the last window alone that begins
+        at this second (from 0) or before it."""
 
     def means(self, clips: slice = ALL) -> NDArray[np.float32]:
         """(clips, dim): `vector` of each of `clips`, or of some of them."""

@@ -11,7 +11,7 @@ import typer
 from m2d_clap.index import backup as backups
 from m2d_clap.index import transfer
 from m2d_clap.index.difference import difference
-from m2d_clap.index.duplicates import AT_LEAST, Group, duplicates
+from m2d_clap.index.duplicates import AT_LEAST, LEAST, Group, duplicates
 from m2d_clap.index.store import Index
 from m2d_clap.model.description import describe
 
@@ -93,7 +93,8 @@ def import_(
 def show_duplicates(
     index: _Folder,
     at_least: Annotated[
-        float, typer.Option(help="the cosine from which on two sounds count as one", min=0, max=1)
+        float,
+        typer.Option(help="the cosine from which on two sounds count as one", min=LEAST, max=1),
     ] = AT_LEAST,
     as_json: _Json = False,
 ) -> None:

@@ -14,6 +14,7 @@ from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.changes import FOLDER, STORED, Upload
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.interface import SearchIndex
+from m2d_clap.index.reading import ID_LENGTH
 from m2d_clap.index.windows import Embedded
 
 _PATIENCE = 5.0  # seconds for another change, which takes a fraction of one
@@ -36,7 +37,7 @@ class Heard:
     @property
     def id(self) -> str:
         """As a file of the library with the same bytes has."""
-        return self.content[:16]
+        return self.content[:ID_LENGTH]
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ class Report:
     moved; unchanged, neither read nor changed. identical: files that hold what another one holds.
     skipped: (path, reason) of files that are no sound; damaged: (path, what) of sounds embedded by
     this run that could be heard in part only; hidden: how many files and folders were
-    not looked at, for the dot before their name or as recycle bins; embedded: sounds; seconds of sound embedded;
-    captioned: sounds, by this run.
+    not looked at (see Walk); deleted: files left out because the service deleted their sounds;
+    embedded: sounds; seconds of sound embedded; captioned: sounds, by this run.
     busy: the share (0 … 1) of the time in which each part of the pipeline worked; slowest: the
     busiest, which all others waited for; None where nothing was read. elapsed: seconds.
     """
@@ -48,3 +48,4 @@ class Report:
     elapsed: float = 0.0
     captioned: int = 0
     damaged: tuple[tuple[str, str], ...] = ()
+    deleted: int = 0

@@ -43,8 +43,8 @@ class Heard:
 
 @dataclass(frozen=True)
 class Whole:
-    """A file's end. seconds: None where the same sound was, or is being, read elsewhere; sha256
-    and facts are the content's."""
+    """A file's end. seconds: None where the same sound was, or is being, read elsewhere; then facts
+    are the header's alone. sha256 is the content's."""
 
     file: File
     clip: str

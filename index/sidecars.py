@@ -1,7 +1,8 @@
 """What a library says of its sounds in files beside them.
 
 `rain.wav.json` or `rain.json` beside `rain.wav` holds an object; `metadata.csv` in the library's
-root a table with a column `file` (a path relative to the root). Nested objects become names with
+root a table with a column `file` (a path relative to the root), as spreadsheets of any country write
+it: with commas, semicolons or tabs, in UTF-8 or Windows-1252. Nested objects become names with
 dots, lists texts joined by "; ", true and false texts; in the table what looks like a number is
 one. Where both speak of a key, the file beside the sound is right.
 """
@@ -13,13 +14,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 
 from m2d_clap.index.facts import TECHNICAL, Facts, key, plain
+from m2d_clap.index.filters import nfc
 from m2d_clap.index.walk import File
 
 TABLE = "metadata.csv"
 _COLUMN = "file"
+_DELIMITERS = ",;\t"
 _LARGEST = 1 << 20  # bytes of one file beside a sound
 _MOST_KEYS = 200
 _MOST_FAULTS = 20
@@ -29,11 +32,13 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
 @dataclass(frozen=True)
 class Sidecars:
     """facts: of each path that has some; files: the paths of the sidecars themselves; faults:
-    (path, reason) of those that could not be read, in whole or in part."""
+    (path, reason) of those that could not be read, in whole or in part; unread: paths without facts
+    of which the part of the table that could not be read may speak."""
 
     facts: Mapping[str, Facts]
     files: frozenset[str]
     faults: tuple[tuple[str, str], ...]
+    unread: frozenset[str] = frozenset()
 
 
 def read_sidecars(library: Path, files: tuple[File, ...]) -> Sidecars:
@@ -42,14 +47,17 @@ def read_sidecars(library: Path, files: tuple[File, ...]) -> Sidecars:
     found: dict[str, dict[str, str | float]] = {}
     faults: list[tuple[str, str]] = []
     own: set[str] = set()
+    cut = False
     if TABLE in there and (rows := _Table(library / TABLE)).ours:
         own.add(TABLE)
-        for path, facts in rows:
-            if path in there:
-                found.setdefault(path, {}).update(facts)
+        by_name = {nfc(path): path for path in there}
+        for named, facts in rows:
+            if (lies := named if named in there else by_name.get(nfc(named))) is not None:
+                found.setdefault(lies, {}).update(facts)
             elif len(rows.faults) < _MOST_FAULTS:
-                rows.faults.append(f"line {rows.line} names {path[:200]}, which is not there")
+                rows.faults.append(f"line {rows.line} names {named[:200]}, which is not there")
         faults += [(TABLE, fault) for fault in rows.faults]
+        cut = rows.cut
     stems: dict[str, list[str]] = {}
     for path in there:
         stems.setdefault(str(PurePosixPath(path).with_suffix("")), []).append(path)
@@ -68,16 +76,22 @@ def read_sidecars(library: Path, files: tuple[File, ...]) -> Sidecars:
             continue
         for sound in sounds:
             found.setdefault(sound, {}).update(facts)
-    return Sidecars(found, frozenset(own), tuple(faults))
+    unread = frozenset(there.keys() - found.keys() - own) if cut else frozenset[str]()
+    return Sidecars(found, frozenset(own), tuple(faults), unread)
 
 
 def _object(file: Path, size: int) -> dict[str, str | float]:
     if size > _LARGEST:
         raise ValueError(f"it has more than {_LARGEST} bytes")
     try:
-        whole = json.loads(file.read_bytes())
+        return _known(json.loads(file.read_bytes()))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+    except OverflowError as error:
+        raise ValueError("a number in it is too large") from error
+
+
+def _known(whole: Any) -> dict[str, str | float]:
     if not isinstance(whole, dict):
         raise ValueError(  # noqa: TRY004 — it is the file's value that is wrong
             'it must hold an object: {"title": …}'
@@ -112,24 +126,29 @@ def _flat(whole: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
 
 
 class _Table:
-    """The rows of `metadata.csv`: (path, facts). ours: whether it has a column `file`."""
+    """The rows of `metadata.csv`: (path, facts). ours: whether it has a column `file`; cut: whether
+    it could not be read to its end."""
 
     def __init__(self, file: Path) -> None:
         self.faults: list[str] = []
         self.line = 1
+        self.ours = True
+        self.cut = False
         self._file = file
+        self._delimiter = self._encoding = ""
         try:
-            with file.open(encoding="utf-8-sig", newline="") as lines:
-                names = next(csv.reader(lines), [])
-        except (OSError, ValueError, csv.Error):
-            names = []
-        self.ours = _COLUMN in [name.strip().lower() for name in names]
+            self._encoding = _encoding(file)
+            self.ours = any(map(self._divides, _DELIMITERS))
+        except (OSError, ValueError, csv.Error) as error:
+            self._broken(error)
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, str | float]]]:
+        if self.cut:
+            return
         try:
-            with self._file.open(encoding="utf-8-sig", newline="") as lines:
-                reader = csv.reader(lines)
-                names = [name.strip().lower() for name in next(reader)]
+            with self._open() as lines:
+                reader = csv.reader(lines, delimiter=self._delimiter)
+                names = [name.strip().lower() for name in next(reader, [])]
                 at = names.index(_COLUMN)
                 keys = [None if n in (_COLUMN, *TECHNICAL) else key(n) or None for n in names]
                 for row in reader:
@@ -140,7 +159,34 @@ class _Table:
                     cells = zip(keys[:_MOST_KEYS], row, strict=False)
                     yield path, {k: _value(cell) for k, cell in cells if k and cell.strip()}
         except (OSError, ValueError, csv.Error) as error:
-            self.faults.append(f"it cannot be read behind line {self.line}: {error}")
+            self._broken(error)
+
+    def _open(self) -> TextIO:
+        return self._file.open(encoding=self._encoding, newline="")
+
+    def _divides(self, delimiter: str) -> bool:
+        """Whether the column is there, divided so."""
+        self._delimiter = delimiter
+        with self._open() as lines:
+            names = next(csv.reader(lines, delimiter=delimiter), [])
+        return _COLUMN in [name.strip().lower() for name in names]
+
+    def _broken(self, error: Exception) -> None:
+        self.cut = True
+        self.faults.append(f"it cannot be read behind line {self.line}: {error}")
+
+
+def _encoding(file: Path) -> str:
+    """Told by the first line with a letter beyond ASCII. One that begins in UTF-8 and goes on
+    otherwise is damaged."""
+    with file.open("rb") as lines:
+        told = next((line for line in lines if not line.isascii()), b"")
+    try:
+        told.decode()
+    except UnicodeDecodeError as error:
+        if told[: error.start].isascii():
+            return "cp1252"
+    return "utf-8-sig"
 
 
 def _value(cell: str) -> str | float:

@@ -4,7 +4,7 @@ import bisect
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from m2d_clap.index.columns import Columns, Mask
 from m2d_clap.index.delta import Delta
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
-from m2d_clap.index.hits import Hit, Place, unit, unit_query
+from m2d_clap.index.hits import Hit, Place, mean_of, unit_query
 from m2d_clap.index.interface import ALL
 from m2d_clap.index.joined import Admitted, Joined
+from m2d_clap.index.moments import moments_of
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.ranking import Found, ranked
 from m2d_clap.index.vectors import Chosen
@@ -214,15 +215,42 @@ class Index:
         drawn_rows = rows[np.array(drawn(len(rows)), np.int64)]
         return self._joined.vectors(drawn_rows), self._joined.owners(drawn_rows)
 
-    def moments(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
+    def vectors(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
         return self.rows([hit.row for hit in hits])
+
+    def moments(
+        self,
+        hits: Sequence[Hit],
+        embedding: NDArray[np.float32],
+        most: int,
+        least: float | None = None,
+    ) -> list[list[Hit]]:
+        query = unit_query(embedding, self.dim)[0]
+        return moments_of(hits, partial(self._nearest, query), most, least)
+
+    def _nearest(
+        self, query: NDArray[np.float32], clips: Sequence[Clip], most: int
+    ) -> list[list[Hit]]:
+        return [self._nearest_of(query, clip, most) for clip in clips]
+
+    def _nearest_of(self, query: NDArray[np.float32], clip: Clip, most: int) -> list[Hit]:
+        rows = self.rows_of(clip)
+        scores = self.rows(rows) @ query
+        best = np.argsort(-scores, kind="stable")[:most]
+        starts, ends = self._joined.times(rows[best]).T.tolist()
+        told = zip(scores[best].tolist(), starts, ends, rows[best].tolist(), strict=True)
+        return [Hit(clip, score, start, end, row) for score, start, end, row in told]
 
     def rows(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         """(rows, dim): their unit vectors."""
         return self._joined.vectors(np.asarray(rows, np.int64).reshape(-1))
 
-    def vector(self, clip: Clip) -> NDArray[np.float32]:
-        return unit(self.rows(self.rows_of(clip)).mean(axis=0))
+    def along(self, clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        rows = self.rows_of(clip)
+        return self._joined.times(rows), self.rows(rows)
+
+    def vector(self, clip: Clip, at: float | None = None) -> NDArray[np.float32]:
+        return mean_of(*self.along(clip), at)
 
     def rows_of(self, clip: Clip) -> NDArray[np.int64]:
         """(windows,): the rows of a clip of this index, in order."""
@@ -255,7 +283,7 @@ class Index:
         most = max(admitted.base_rows, admitted.delta_rows)
         wanted = k + len(leave_out) + (0 if after is None else after.passed)
         windows = len(self.base.vectors) / max(len(self.base.clips), 1)
-        fetch = min(most, math.ceil(1.5 * wanted * windows) + 8)
+        fetch = min(most, math.ceil(1.5 * wanted * min(windows, 4)) + 8)
         while True:  # several windows of one clip may stand in the way
             parts = self._joined.nearest(query, fetch, admitted)
             found = ranked(self._found(parts), self._id, k, least, after, leave_out)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 # Python 3.11's ast, which np.load reads headers by, now and then fails where two threads are in it
 # (python/cpython#106905).
 _PARSING = threading.Lock()
+_TOGETHER = 4096  # texts that are copied at once, where all are read
 
 
 class Texts(Sequence[str]):
@@ -61,10 +62,13 @@ class Texts(Sequence[str]):
         return self._data[first : int(self._ends[at])].tobytes().decode()
 
     def __iter__(self) -> Iterator[str]:
-        whole, first = self._data.tobytes(), 0
-        for end in self._ends.tolist():
-            yield whole[first:end].decode()
-            first = end
+        first = 0
+        for start in range(0, len(self), _TOGETHER):
+            ends = self._ends[start : start + _TOGETHER].tolist()
+            part, base = self._data[first : ends[-1]].tobytes(), first
+            for end in ends:
+                yield part[first - base : end - base].decode()
+                first = end
 
 
 def save(file: Path, array: NDArray[np.generic]) -> None:

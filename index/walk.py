@@ -2,11 +2,14 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from m2d_clap.index.ignored import ignored
+
 UNREADABLE = "it cannot be read"
+_LINK = "it is a link to a folder, which is not followed"
 INDEX_MARK = "catalogue.sqlite"
 """A folder that holds a file of this name is an index, and nothing in it a sound of the library."""
 
@@ -28,30 +31,42 @@ _BINS |= {"system volume information", "lost+found"}
 @dataclass(frozen=True)
 class Walk:
     """files: by path. left: (path, reason). hidden: files and folders that were not looked at, for the
-    dot before their name or as a system's own (recycle bins). empty: folders with nothing in them."""
+    dot before their name, as a system's own (recycle bins) or as the library's owner wants it
+    (ignored.py). empty: folders with nothing in them, or only hidden files and a system's own.
+    unwanted: whether the owner wants a path left out, which is then no longer to be known."""
 
     files: tuple[File, ...]
     left: tuple[tuple[str, str], ...]
     hidden: int
     empty: tuple[str, ...] = ()
+    unwanted: Callable[[str], bool] = lambda _: False
 
     def out_of_sight(self, known: Iterable[str]) -> set[str]:
-        """Which of these paths cannot be looked at, nor one of their folders: they may well be there
-        still."""
-        shut = {path for path, reason in self.left if reason.startswith(UNREADABLE)}
-        return _below(shut, known)
+        """Which of these paths are not looked at, or one of their folders is not: they may well be
+        there still."""
+        shut = {path for path, why in self.left if why.startswith((UNREADABLE, _LINK))}
+        return self._below(shut, known)
 
     def unmounted(self, known: Iterable[str]) -> set[str]:
         """Which of these paths were in a folder that is empty now, as a drive's is without it."""
-        return _below({*self.empty}, known)
+        return self._below({*self.empty}, known)
+
+    def _below(self, folders: set[str], paths: Iterable[str]) -> set[str]:
+        return {
+            path
+            for path in paths
+            if not folders.isdisjoint(and_its_folders(path)) and not self.unwanted(path)
+        }
 
 
 def walk(library: Path, out: Path) -> Walk:
-    """Every regular file under `library` but hidden ones, recycle bins, the index `out`, and others.
+    """Every regular file under `library` but hidden ones, recycle bins, the index `out`, and others,
+    and what ignored.py leaves out, which may raise LibraryIndexError.
 
     Never fails because of one file: what cannot be looked at is in `left`. Links to files count
     as files; links to folders are not followed, so that no loop can arise.
     """
+    unwanted = ignored(library)
     files: list[File] = []
     left: list[tuple[str, str]] = []
     empty: list[str] = []
@@ -66,20 +81,23 @@ def walk(library: Path, out: Path) -> Walk:
             folders.clear()
             continue
         here = Path(folder)
-        if not folders and not names:
-            empty.append(here.relative_to(library).as_posix())
-        shown = [n for n in folders if not n.startswith(".") and n.lower() not in _BINS]
-        hidden += len(folders) - len(shown) + sum(name.startswith(".") for name in names)
+        inside = here.relative_to(library).as_posix()
+        below = "" if inside == "." else f"{inside}/"
+        ours = [n for n in folders if not n.startswith(".") and n.lower() not in _BINS]
+        if not ours and all(name.startswith(".") for name in names):
+            empty.append(inside)
+        shown = [name for name in ours if not unwanted(f"{below}{name}/")]
+        hidden += len(folders) - len(shown)
         # Not Path.is_symlink, which raises where a mount is dead.
         links = [name for name in shown if os.path.islink(here / name)]  # noqa: PTH114
         folders[:] = [n for n in shown if n not in links and (here / n).resolve() != own]
         for name in links:
-            path = (here / name).relative_to(library).as_posix()
-            left.append((printable(path), "it is a link to a folder, which is not followed"))
+            left.append((printable(f"{below}{name}"), _LINK))
         for name in names:
-            if name.startswith("."):
+            path = f"{below}{name}"
+            if name.startswith(".") or unwanted(path):
+                hidden += 1
                 continue
-            path = (here / name).relative_to(library).as_posix()
             try:
                 file = _look(here / name, path)
             except OSError as error:
@@ -89,7 +107,7 @@ def walk(library: Path, out: Path) -> Walk:
             else:
                 files.append(file)
     by_path = tuple(sorted(files, key=lambda f: f.path))
-    return Walk(by_path, tuple(sorted(left)), hidden, tuple(sorted(empty)))
+    return Walk(by_path, tuple(sorted(left)), hidden, tuple(sorted(empty)), unwanted)
 
 
 def printable(path: str) -> str:
@@ -106,10 +124,6 @@ def _look(path: Path, relative: str) -> File:
     if printable(relative) != relative:
         raise ValueError("its name is not UTF-8: rename it")
     return File(relative, status.st_size, status.st_mtime_ns)
-
-
-def _below(folders: set[str], paths: Iterable[str]) -> set[str]:
-    return {path for path in paths if not folders.isdisjoint(and_its_folders(path))}
 
 
 def and_its_folders(path: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ otherwise make FFmpeg open other files or wait on the network.
 """
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,18 @@ from numpy.typing import NDArray
 from m2d_clap.model.errors import AudioTooLongError, BadSamplesError, NotAudioError
 
 FORMATS = (
-    "wav,w64,aiff,au,caf,flac,wv,mp3,ogg,aac,ac3,asf,amr,matroska,webm,mov,mp4,m4a,3gp,avi,mpegts"
+    "wav,w64,aiff,au,caf,flac,wv,mp3,ogg,aac,ac3,asf,amr,matroska,webm,mov,mp4,m4a,3gp,avi,mpegts,"
+    "ape,tta,mpc,mpc8,dsf,flv,mpeg,dts,eac3,mxf"
 )
-"""FFmpeg demuxers that may be used; anything else is refused before it can act."""
+"""FFmpeg demuxers that may be used; anything else is refused before it can act. A name that this
+FFmpeg lacks allows nothing."""
 
 Samples = NDArray[np.float32]
 
-_GUESSED = {"mp3", "aac"}  # whose length FFmpeg only estimates
+_GUESSED = {"mp3", "aac", "dts", "eac3"}  # whose length FFmpeg only estimates
+_TIMED = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mpegts"}  # that keep when a packet is heard
+_JITTER = 0.1  # seconds
+_MOST_SILENCE = 86_400.0  # seconds that gaps may add: times can be damaged, too
 _NEARLY = 0.98
 _MOST_CHUNKS = 1000  # before a WAV's samples
 _WRAPPED = 1 << 31  # bytes; beyond 4 GiB the number in a WAV's header begins anew
@@ -79,8 +85,9 @@ def decode(
 ) -> Iterator[Samples]:
     """The same as a stream of mono float32 blocks, in bounded memory whatever the length.
 
-    Damaged packets are skipped; told: at the end, what of the sound could not be heard. Raises as `read_audio` does, NotAudioError also at the end when
-    not one sample could be decoded.
+    Silence stands for damaged packets and for gaps in a recording, so that what follows comes at its
+    time; told: at the end, what of the sound could not be heard. Raises as `read_audio` does,
+    NotAudioError also at the end when not one sample could be decoded.
     """
     if isinstance(source, bytes):
         source = io.BytesIO(source)
@@ -115,7 +122,7 @@ def _decode(
 def _mono_blocks(
     file: BinaryIO, limits: AudioLimits, told: Callable[[str], None]
 ) -> Iterator[tuple[int, Samples]]:
-    """(native rate, mono samples) of every frame that decodes."""
+    """(native rate, mono samples) of every frame that decodes, and of the gaps between them."""
     try:
         # Tags in an old encoding are no reason to refuse a sound.
         container = av.open(
@@ -130,8 +137,15 @@ def _mono_blocks(
         if stream.codec_context is None:
             raise NotAudioError("FFmpeg has no decoder for its codec; it may be protected")
         _check(stream.rate or limits.min_rate, stream.channels or 1, limits)
+        whole = (container.duration or 0) / av.time_base
+        if stream.duration and stream.time_base:
+            said = float(stream.duration * stream.time_base)
+        else:  # the container's length is that of its longest stream, a picture's perhaps
+            said = whole if len(container.streams) == 1 else 0.0
+        name = container.format.name
+        clock = _Clock(whole if whole and name not in _GUESSED else math.inf)
         packets = container.demux(stream)
-        heard, lost = 0.0, 0
+        lost = 0
         while True:
             try:
                 packet = next(packets)
@@ -143,18 +157,55 @@ def _mono_blocks(
                 lost += 1  # one damaged packet
                 continue
             for frame in frames:
-                _check(frame.sample_rate, frame.layout.nb_channels, limits)
-                heard += frame.samples / frame.sample_rate
-                yield frame.sample_rate, _mono(frame)
+                rate = frame.sample_rate
+                _check(rate, frame.layout.nb_channels, limits)
+                gap = clock.gap(frame.time)
+                if name in _TIMED or lost:  # elsewhere times are counted, not kept
+                    yield from _silence(rate, gap)
+                    clock.silent += gap
+                clock.heard += frame.samples / rate
+                yield rate, _mono(frame)
         missing = [f"{lost} damaged packets are missing in it"] if lost else []
-        said = (container.duration or 0) / av.time_base
-        if container.format.name not in _GUESSED and heard < said * _NEARLY - 1:
-            missing.append(f"it ends after {heard:.0f} s of the {said:.0f} s its header says")
+        least = 0.0 if name in _GUESSED else said * _NEARLY - 1
+        if clock.now < least:
+            missing.append(f"it ends after {clock.now:.0f} s of the {said:.0f} s its header says")
+        elif clock.heard < least:
+            missing.append(f"{clock.silent:.0f} of its {said:.0f} s are missing")
         read = file.tell()
         missing += _wav_data(file)
         file.seek(read)
         if missing:
             told("; ".join(missing))
+
+
+class _Clock:
+    """How much of a sound was heard, and how much silence stood for the rest. Seconds."""
+
+    def __init__(self, end: float) -> None:
+        self.heard = self.silent = 0.0
+        self._end = end
+        self._origin: float | None = None
+
+    @property
+    def now(self) -> float:
+        return self.heard + self.silent
+
+    def gap(self, time: float | None) -> float:
+        """What is missing before a frame of this time; 0 where the time is not to be believed."""
+        if time is None:
+            return 0.0
+        if self._origin is None:  # a decoder's priming, or what an edit cuts off, lies before it
+            self._origin = time - self.now
+        time -= self._origin
+        gap = min(time, self._end) - self.now
+        believed = time <= self._end + 1 and self.silent + gap <= _MOST_SILENCE
+        return gap if gap > _JITTER and believed else 0.0
+
+
+def _silence(rate: int, seconds: float) -> Iterator[tuple[int, Samples]]:
+    samples = round(seconds * rate)
+    for start in range(0, samples, _GATHERED):
+        yield rate, np.zeros(min(_GATHERED, samples - start), np.float32)
 
 
 def _wav_data(file: BinaryIO) -> list[str]:

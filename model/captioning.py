@@ -12,6 +12,7 @@ from m2d_clap.model.captions import USUAL, Caption, Captioned, Decoding, Moment
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.decoding import Sentence, sentences
 from m2d_clap.model.errors import CheckpointError, TextEncoderError
+from m2d_clap.model.stretches import piece, stretches
 from m2d_clap.model.tokenizer import Tokenizer
 
 STRETCH_SECONDS = 10.0
@@ -69,9 +70,9 @@ class Captioner(nn.Module):
         self, clap: Clap, sounds: Sequence[Waveform], how: Decoding = USUAL
     ) -> list[Captioned]:
         """Sounds of any lengths, at the model's rate."""
-        cut = [stretches(sound.seconds) for sound in sounds]
+        cut = [stretches(sound.seconds, STRETCH_SECONDS) for sound in sounds]
         pieces = [
-            _piece(sound, start, end)
+            piece(sound, start, end)
             for sound, spans in zip(sounds, cut, strict=True)
             for start, end in spans
         ]
@@ -100,13 +101,6 @@ def spread(tokens: Tensor, most: int) -> Tensor:
     if not most or len(tokens) <= most:
         return tokens
     return tokens[torch.linspace(0, len(tokens) - 1, most).round().long()]
-
-
-def stretches(seconds: float) -> list[tuple[float, float]]:
-    """(start, end) of consecutive stretches; a short rest belongs to the last one."""
-    count = max(1, int(seconds / STRETCH_SECONDS + 0.5))
-    starts = [number * STRETCH_SECONDS for number in range(count)]
-    return list(zip(starts, [*starts[1:], seconds], strict=True))
 
 
 def merged(
@@ -141,8 +135,3 @@ def merged(
     return Captioned(
         surest[ordered[0]], tuple(surest[text] for text in ordered[1:n]), tuple(timeline)
     )
-
-
-def _piece(sound: Waveform, start: float, end: float) -> Waveform:
-    rate = sound.sample_rate
-    return Waveform(sound.samples[int(start * rate) : int(end * rate + 0.5)], rate)

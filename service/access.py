@@ -17,7 +17,7 @@ from m2d_clap.service.keys import Key, KeyFile
 
 _UNCOUNTED = "/metrics"  # a scrape every few seconds is no user of the limit
 _SWEEP = 60.0
-_GUARDED = ("/v1/", "/metrics")  # not the probes, the page and the description of the API
+GUARDED = ("/v1/", "/metrics")  # not the probes, the page and the description of the API
 _WRITING = ("PUT", "PATCH", "DELETE")
 _WRITTEN_TO = ("/v1/clips",)  # other POSTs only ask
 
@@ -34,7 +34,7 @@ class Access:
         self._swept = time.monotonic()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        guarded = scope["type"] == "http" and scope["path"].startswith(_GUARDED)
+        guarded = scope["type"] == "http" and scope["path"].startswith(GUARDED)
         if not guarded or scope["method"] == "OPTIONS":
             await self._app(scope, receive, send)
             return

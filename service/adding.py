@@ -1,7 +1,6 @@
 """An upload → a clip of the library; a clip → gone. Both on disk, and searched, before the answer."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -9,8 +8,10 @@ from typing import Any, BinaryIO
 from fastapi.exceptions import RequestValidationError
 
 from m2d_clap.index import Clip, live
+from m2d_clap.index.reading import ID_LENGTH
 from m2d_clap.index.windows import Embedded, windows
 from m2d_clap.model import Waveform
+from m2d_clap.service.content import sha256_of
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import ReadOnlyError, UnknownClipError
 from m2d_clap.service.together import together
@@ -24,8 +25,8 @@ async def add(
     """The clip, and whether it is new. Raises ReadOnlyError, IndexBusyError, and what decoding and
     encoding an upload raise."""
     _permit(engine)
-    content = await asyncio.to_thread(_hash, file)
-    clip = await asyncio.to_thread(engine.serving.newest.index.clip, content[:16])
+    content = await asyncio.to_thread(sha256_of, file)
+    clip = await asyncio.to_thread(engine.serving.newest.index.clip, content[:ID_LENGTH])
     if clip is not None:
         return clip, False
     async with engine.upload(file) as sound:
@@ -93,8 +94,3 @@ async def _written(engine: Engine, change: Callable[[], bool]) -> bool:
         return done
 
     return await asyncio.shield(asyncio.ensure_future(both()))
-
-
-def _hash(file: BinaryIO) -> str:
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

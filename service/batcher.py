@@ -6,11 +6,12 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
-from m2d_clap.service.jobs import Encoded, Vectors
+from m2d_clap.service.jobs import Encoded
 
+Made = TypeVar("Made")
 Encode = Callable[[Sequence[Any]], Awaitable[Encoded]]
 
 _LOG = logging.getLogger(__name__)
@@ -27,19 +28,21 @@ class _Waiting:
 
 @dataclass(frozen=True)
 class _Answer:
-    """begun: when its batch was; seconds: of that by stage."""
+    """made: of one item; begun: when its batch was; seconds: what each stage of that batch took."""
 
-    vectors: Vectors
+    made: Any
     begun: float
     seconds: Mapping[str, float]
 
 
-class Batcher:
+class Batcher(Generic[Made]):
     """One queue of one kind of input. Costs are texts, or seconds of sound.
 
-    most_waiting: what comes when that much waits is refused. device: the lock every batcher of a device shares, so that a batch is gathered only when its
-    turn has come, out of all that has arrived by then; gathered: told how many make a batch; answered:
-    told, in the caller's own context, the seconds that it waited and those of its batch by stage.
+    encode: what makes the answers of a batch. device: the lock every batcher of a device shares, so
+    that a batch is gathered only when its turn has come, out of all that has arrived by then.
+    most_waiting: what comes when that much waits is refused. most_together: the cost of a batch.
+    gathered: told how many make a batch. answered: told, in the caller's own context, the seconds
+    that it waited and those of its batch by stage.
     """
 
     def __init__(
@@ -72,8 +75,8 @@ class Batcher:
         if self.waiting >= self._most_waiting:
             raise BusyError("too much is waiting already")
 
-    async def submit(self, item: Any, cost: float, taken_in: bool = False) -> Vectors:
-        """The item's vectors. taken_in: part of a request that has been let in before, and is not
+    async def submit(self, item: Any, cost: float, taken_in: bool = False) -> Made:
+        """What is made of the item. taken_in: part of a request that has been let in before, and is not
         refused half-way. Raises BusyError, WorkerDownError or EncodingError."""
         if self._ended:
             raise WorkerDownError(_ENDED)
@@ -85,7 +88,8 @@ class Batcher:
         self._filled.set()
         answer = await waiting.answer
         self._answered(answer.begun - asked, answer.seconds)
-        return answer.vectors
+        made: Made = answer.made
+        return made
 
     async def run(self) -> None:
         """Encodes batch after batch until cancelled; then every caller still waiting is told."""
@@ -131,7 +135,7 @@ class Batcher:
             begun = time.perf_counter()
             done = await self._encode([w.item for w in batch])
             answers: list[_Answer | Exception] = [
-                _Answer(v, begun, done.seconds) for v in done.vectors
+                _Answer(made, begun, done.seconds) for made in done.items
             ]
         except WorkerDownError as error:
             answers = [error] * len(batch)

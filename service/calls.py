@@ -26,6 +26,7 @@ class Narrow(TypedDict, total=False):
     filter: str | None
     min_score: float | None
     min_relevance: float | None
+    moments: int
 
 
 class CaptionOptions(TypedDict, total=False):
@@ -49,7 +50,7 @@ class Call(Generic[T]):
     method: Literal["GET", "POST", "DELETE"]
     path: str
     answer: type[T]
-    query: Mapping[str, str | int | float] = field(default_factory=dict)
+    query: Mapping[str, str | int | float | list[str]] = field(default_factory=dict)
     body: Any = None
     form: Mapping[str, str | list[str]] = field(default_factory=dict)
     sounds: tuple[Sound, ...] = ()
@@ -97,12 +98,18 @@ def search(
     texts: Mapping[str, float],
     clips: Mapping[str, float],
     sounds: Sequence[tuple[Sound, float]],
+    at: Mapping[str, float],
     within: Sequence[str] | str | None,
     narrow: Narrow,
 ) -> Call[schemas.Hits]:
+    if unknown := at.keys() - clips.keys():
+        raise ValueError(f"{min(unknown)!r}, of which a moment is meant, is not among clips")
     body: dict[str, Any] = {
         "texts": [{"text": text, "weight": weight} for text, weight in texts.items()],
-        "clips": [{"id": clip, "weight": weight} for clip, weight in clips.items()],
+        "clips": [
+            {"id": clip, "weight": weight} | ({"at": at[clip]} if clip in at else {})
+            for clip, weight in clips.items()
+        ],
         **_given(narrow),
     }
     if within is not None:
@@ -115,8 +122,13 @@ def search(
     return Call("POST", "/v1/search", schemas.Hits, form=form, sounds=files)
 
 
-def similar(clip_id: str, narrow: Narrow) -> Call[schemas.Hits]:
-    return Call("GET", f"{_clip(clip_id)}/similar", schemas.Hits, query=_given(narrow))
+def similar(
+    clip_id: str, at: float | None, within: str | None, narrow: Narrow
+) -> Call[schemas.Hits]:
+    query = _given(narrow)
+    query |= {} if at is None else {"at": at}
+    query |= {} if within is None else {"within": within}
+    return Call("GET", f"{_clip(clip_id)}/similar", schemas.Hits, query=query)
 
 
 def tags(
@@ -127,6 +139,12 @@ def tags(
     if labels:
         form["labels"] = list(labels)
     return Call("POST", "/v1/tags", schemas.Tags, form=form, sounds=(sound,))
+
+
+def clip_tags(clip_id: str, labels: Sequence[str], k: int, timeline: bool) -> Call[schemas.Tags]:
+    query: dict[str, str | int | float | list[str]] = {"labels": list(labels), "k": k}
+    query["timeline"] = str(timeline).lower()
+    return Call("GET", f"{_clip(clip_id)}/tags", schemas.Tags, query=query)
 
 
 def captions(sound: Sound, timeline: bool, options: CaptionOptions) -> Call[schemas.Captions]:

@@ -50,7 +50,7 @@ def main() -> None:
     """Exit status 0 done, 1 failed with a message, 2 wrong use."""
     try:
         build()()
-    except ClapError as error:
+    except (ClapError, OSError) as error:  # a full disk, a folder that may not be written, …
         typer.echo(f"m2d-clap: {error}", err=True)
         sys.exit(1)
 

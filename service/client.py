@@ -14,29 +14,15 @@ from typing import Any, Generic, Literal, Self, TypeVar, Unpack
 
 import httpx
 
-from m2d_clap.model.errors import ClapError
 from m2d_clap.service import calls, openai, schemas
+from m2d_clap.service.answers import ClientError, RefusedError, pause, read, unreachable
 from m2d_clap.service.calls import Call, CaptionOptions, Narrow, Sound
 from m2d_clap.service.schemas import Theme
 
+__all__ = ["AsyncClient", "Client", "ClientError", "RefusedError"]
+
 T = TypeVar("T")
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0
 _NOTHING: Mapping[str, float] = {}
-
-
-class ClientError(ClapError):
-    """The server could not be reached, or answered something else than this API."""
-
-
-class RefusedError(ClientError):
-    """The server said no. type: as "/problems/unknown-clip"; status: of HTTP; detail: its words."""
-
-    def __init__(self, type_: str, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.type = type_
-        self.status = status
-        self.detail = detail
 
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
@@ -61,9 +47,12 @@ class _Connected(Generic[H]):
     ) -> None:
         self._tries = tries
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http: H = self._kind(
-            base_url=server, headers=headers, timeout=timeout, transport=transport
-        )
+        try:
+            self._http: H = self._kind(
+                base_url=server, headers=headers, timeout=timeout, transport=transport
+            )
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise ClientError(f"{server!r} is no address, or the key is none: {error}") from error
 
 
 class Client(_Connected[httpx.Client]):
@@ -107,13 +96,22 @@ class Client(_Connected[httpx.Client]):
         clips: Mapping[str, float] = _NOTHING,
         sounds: Sequence[tuple[Sound, float]] = (),
         within: Sequence[str] | str | None = None,
+        at: Mapping[str, float] = _NOTHING,
         **narrow: Unpack[Narrow],
     ) -> schemas.Hits:
-        """Everything with its weight; clips by their ids."""
-        return self._ask(calls.search(texts, clips, sounds, within, narrow))
+        """Everything with its weight; clips by their ids. at: the second of those clips of which one
+        moment is meant."""
+        return self._ask(calls.search(texts, clips, sounds, at, within, narrow))
 
-    def similar(self, clip_id: str, **narrow: Unpack[Narrow]) -> schemas.Hits:
-        return self._ask(calls.similar(clip_id, narrow))
+    def similar(
+        self,
+        clip_id: str,
+        at: float | None = None,
+        within: str | None = None,
+        **narrow: Unpack[Narrow],
+    ) -> schemas.Hits:
+        """at: a second of it; then its moment there is meant, not all of it. within: one folder."""
+        return self._ask(calls.similar(clip_id, at, within, narrow))
 
     def tags(
         self,
@@ -124,6 +122,12 @@ class Client(_Connected[httpx.Client]):
         trained: bool = False,
     ) -> schemas.Tags:
         return self._ask(calls.tags(sound, labels, k, timeline, trained))
+
+    def clip_tags(
+        self, clip_id: str, labels: Sequence[str] = (), k: int = 10, timeline: bool = False
+    ) -> schemas.Tags:
+        """Of a sound of the library, however long."""
+        return self._ask(calls.clip_tags(clip_id, labels, k, timeline))
 
     def captions(
         self, sound: Sound, timeline: bool = False, **options: Unpack[CaptionOptions]
@@ -184,10 +188,10 @@ class Client(_Connected[httpx.Client]):
                 try:
                     response = self._http.request(**call.arguments(stack))
                 except httpx.HTTPError as error:
-                    raise _unreachable(error) from error
+                    raise unreachable(error) from error
             if response.status_code != 503 or attempt + 1 == self._tries:
-                return _read(call, response)
-            time.sleep(_pause(response, attempt))
+                return read(call, response)
+            time.sleep(pause(response, attempt))
         raise ClientError("tries is 0: nothing was asked")
 
 
@@ -232,13 +236,22 @@ class AsyncClient(_Connected[httpx.AsyncClient]):
         clips: Mapping[str, float] = _NOTHING,
         sounds: Sequence[tuple[Sound, float]] = (),
         within: Sequence[str] | str | None = None,
+        at: Mapping[str, float] = _NOTHING,
         **narrow: Unpack[Narrow],
     ) -> schemas.Hits:
-        """Everything with its weight; clips by their ids."""
-        return await self._ask(calls.search(texts, clips, sounds, within, narrow))
+        """Everything with its weight; clips by their ids. at: the second of those clips of which one
+        moment is meant."""
+        return await self._ask(calls.search(texts, clips, sounds, at, within, narrow))
 
-    async def similar(self, clip_id: str, **narrow: Unpack[Narrow]) -> schemas.Hits:
-        return await self._ask(calls.similar(clip_id, narrow))
+    async def similar(
+        self,
+        clip_id: str,
+        at: float | None = None,
+        within: str | None = None,
+        **narrow: Unpack[Narrow],
+    ) -> schemas.Hits:
+        """at: a second of it; then its moment there is meant, not all of it. within: one folder."""
+        return await self._ask(calls.similar(clip_id, at, within, narrow))
 
     async def tags(
         self,
@@ -249,6 +262,12 @@ class AsyncClient(_Connected[httpx.AsyncClient]):
         trained: bool = False,
     ) -> schemas.Tags:
         return await self._ask(calls.tags(sound, labels, k, timeline, trained))
+
+    async def clip_tags(
+        self, clip_id: str, labels: Sequence[str] = (), k: int = 10, timeline: bool = False
+    ) -> schemas.Tags:
+        """Of a sound of the library, however long."""
+        return await self._ask(calls.clip_tags(clip_id, labels, k, timeline))
 
     async def captions(
         self, sound: Sound, timeline: bool = False, **options: Unpack[CaptionOptions]
@@ -309,44 +328,8 @@ class AsyncClient(_Connected[httpx.AsyncClient]):
                 try:
                     response = await self._http.request(**call.arguments(stack))
                 except httpx.HTTPError as error:
-                    raise _unreachable(error) from error
+                    raise unreachable(error) from error
             if response.status_code != 503 or attempt + 1 == self._tries:
-                return _read(call, response)
-            await asyncio.sleep(_pause(response, attempt))
+                return read(call, response)
+            await asyncio.sleep(pause(response, attempt))
         raise ClientError("tries is 0: nothing was asked")
-
-
-def _pause(response: httpx.Response, attempt: int) -> float:
-    """Seconds: what the server asks for, or ever more."""
-    asked = response.headers.get("retry-after", "")
-    own = _FIRST_PAUSE * 2.0**attempt
-    return min(max(float(asked) if asked.isdecimal() else 0.0, own), _LONGEST_PAUSE)
-
-
-def _read(call: Call[T], response: httpx.Response) -> T:
-    if not response.is_success:
-        raise _refused(response)
-    try:
-        return call.read(response.content)
-    except ValueError as error:
-        raise ClientError(f"{response.url} answered something else: is it m2d-clap?") from error
-
-
-def _refused(response: httpx.Response) -> ClientError:
-    status = response.status_code
-    try:
-        body = response.json()
-        if call_error := body.get("error"):
-            name = str(call_error["code"]).replace("_", "-")
-            return RefusedError(f"/problems/{name}", status, str(call_error["message"]))
-        return RefusedError(str(body["type"]), status, str(body["detail"]))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        place = response.headers.get("location")
-        if place is not None:  # not followed: a key would go where it was not meant to
-            return ClientError(f"{response.url} sends elsewhere ({status}), to {place}: ask there")
-        return ClientError(f"{response.url} answered {status}: is it m2d-clap?")
-
-
-def _unreachable(error: httpx.HTTPError) -> ClientError:
-    where = error.request.url
-    return ClientError(f"{where} does not answer ({error or type(error).__name__}): is it running?")

@@ -30,12 +30,12 @@ def of_place(question: str, place: Place) -> str:
 def place(question: str, cursor: str) -> Place:
     """Raises CursorError where it is no cursor, or one of another question."""
     score, clip, passed = _unpacked(question, cursor, 3)
-    numbers = isinstance(score, int | float) and isinstance(passed, int)
+    numbers = isinstance(score, float) and isinstance(passed, int)
     if not numbers or not isinstance(clip, str) or not math.isfinite(score):
         raise _odd()
     if not 0 <= passed < _MOST_PASSED:
         raise _odd()
-    return Place(float(score), clip, passed)
+    return Place(score, clip, passed)
 
 
 def of_path(question: str, path: str) -> str:

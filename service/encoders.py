@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from m2d_clap.index.hits import unit, units
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Checkpoint, Clap, Waveform, fastest_precision
 from m2d_clap.model.captioning import Captioner
+from m2d_clap.model.config import Engine
 from m2d_clap.model.engines import engine
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.service import frames, logs
@@ -49,30 +51,14 @@ def serve(connection: socket.socket, plan: Plan) -> None:
         frames.put(connection, Failed(str(error) or type(error).__name__))
         return
     frames.put(connection, Ready(clap.device.type, clap.precision))
-    lanes = Lanes(torch.get_num_threads()) if clap.device.type == "cpu" else None
+    model = _Model(clap, captioner, plan.engine)
     heap = Heap()
     while True:
         try:
             kind, items = frames.get(connection)
         except (EOFError, OSError):
             return
-        stages = Stages()
-        try:
-            encode: Encode = (
-                partial(encode_captions, captioner, clap)
-                if kind == "captions"
-                else partial(ENCODE[kind], clap)
-            )
-            # One sound or text is waited for by one person, and worked on by all cores.
-            alone = len(items) == 1 or (kind != "texts" and plan.engine != "torch")
-            if lanes is None or alone:
-                made: list[Any] = encode(items, stages)
-            else:
-                made = lanes.encode(encode, items, [_cost(item) for item in items], stages)
-            answer: Encoded | Failed = Encoded(made, dict(stages.seconds))
-        except Exception as error:  # noqa: BLE001  (one job fails, not the process)
-            _LOG.exception("encoding %d %s failed", len(items), kind)
-            answer = Failed(f"{type(error).__name__}: {error}")
+        answer = model.answer(kind, items)
         try:
             frames.put(connection, answer)
         except OSError:  # the server is gone
@@ -81,6 +67,38 @@ def serve(connection: socket.socket, plan: Plan) -> None:
             return  # nothing works on it any more in this process: another one takes its place
         del items, answer
         heap.tidy()
+
+
+class _Model:
+    """What answers jobs, on all cores or on the GPU."""
+
+    def __init__(self, clap: Clap, captioner: Captioner | None, engine: Engine) -> None:
+        self._clap = clap
+        self._captioner = captioner
+        self._torch = engine == "torch"
+        self._lanes = Lanes(torch.get_num_threads()) if clap.device.type == "cpu" else None
+
+    def answer(self, kind: Kind, items: Sequence[Any]) -> Encoded | Failed:
+        """One job fails, not the process."""
+        stages = Stages()
+        try:
+            made = self._encoded(kind, items, stages)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the caller must hear of it)
+            _LOG.exception("encoding %d %s failed", len(items), kind)
+            return Failed(f"{type(error).__name__}: {error}")
+        return Encoded(made, dict(stages.seconds))
+
+    def _encoded(self, kind: Kind, items: Sequence[Any], stages: Stages) -> list[Any]:
+        encode: Encode = partial(ENCODE[kind], self._clap) if kind != "captions" else self._captions
+        # One sound or text is waited for by one person, and worked on by all cores; so are sounds by
+        # engines that spread each of them over the cores by themselves.
+        apart = len(items) > 1 and (kind == "texts" or self._torch)
+        if self._lanes is None or not apart:
+            return encode(items, stages)
+        return self._lanes.encode(encode, items, [_cost(item) for item in items], stages)
+
+    def _captions(self, items: Sequence[Any], stages: Stages) -> list[Any]:
+        return encode_captions(self._captioner, self._clap, items, stages)
 
 
 def _lost(device: torch.device) -> bool:
@@ -105,7 +123,7 @@ def encode_texts(
         order = sorted(range(len(flat)), key=lambda i: len(flat[i]))
         embedded = clap.embed_text([flat[i] for i in order]).cpu().numpy()
     vectors = np.empty_like(embedded)
-    vectors[order] = _unit(embedded)
+    vectors[order] = units(embedded)
     return np.split(vectors, np.cumsum([len(item) for item in items])[:-1])
 
 
@@ -119,7 +137,7 @@ def encode_sounds(
     ]
     vectors = np.concatenate(list(_embedded(clap, flat, stages or Stages())))
     ends = np.cumsum([len(of_one) for of_one in cut])
-    return [_unit(of_one.mean(axis=0)) for of_one in np.split(vectors, ends[:-1])]
+    return [unit(of_one.mean(axis=0)) for of_one in np.split(vectors, ends[:-1])]
 
 
 ENCODE: dict[Kind, Callable[[Clap, Any, Stages], list[Vectors]]] = {
@@ -149,7 +167,7 @@ def _embedded(clap: Clap, sounds: Sequence[Waveform], stages: Stages) -> Iterato
                 vectors = clap.project(clap.grids(log_mels)).cpu().numpy()
             if not np.isfinite(vectors).all():
                 raise ValueError("the model gives embeddings that are not numbers")
-            yield _unit(vectors)
+            yield units(vectors)
             log_mels = coming.result() if coming else []
 
 
@@ -184,9 +202,3 @@ def _load(plan: Plan) -> tuple[Clap, Captioner | None]:
     if clap.config.text.kind != "none":
         clap.embed_text(["a sound"])
     return clap, captioner
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Vectors = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
-    return unit

@@ -1,7 +1,9 @@
 """One checkpoint being served: its worker, the queues before it, the labels it has embedded."""
 
 import asyncio
+from typing import Any
 
+from m2d_clap.model.captions import Captioned
 from m2d_clap.model.description import Description
 from m2d_clap.service.batcher import Batcher
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
@@ -34,7 +36,7 @@ class Encoding:
         self.worker = Worker(plan, settings.patience_seconds, metrics.took)
         device = asyncio.Lock()
 
-        def queue(kind: Kind, most_waiting: float, most_together: float) -> Batcher:
+        def queue(kind: Kind, most_waiting: float, most_together: float) -> Batcher[Any]:
             return Batcher(
                 lambda items: self.worker.encode(kind, items),
                 device,
@@ -44,11 +46,12 @@ class Encoding:
                 traces.queued,
             )
 
-        self.texts = queue("texts", settings.waiting_texts, _TEXTS_TOGETHER)
-        self.sounds = queue("sounds", settings.waiting_seconds, _SECONDS_TOGETHER)
-        self.spans = queue("spans", settings.waiting_seconds, _SECONDS_TOGETHER)
-        self.classes = queue("classes", settings.waiting_seconds, _SECONDS_TOGETHER)
-        self.captions = queue("captions", settings.waiting_seconds, _SECONDS_TOGETHER)
+        waiting, together = settings.waiting_seconds, _SECONDS_TOGETHER
+        self.texts: Batcher[Vectors] = queue("texts", settings.waiting_texts, _TEXTS_TOGETHER)
+        self.sounds: Batcher[Vectors] = queue("sounds", waiting, together)
+        self.spans: Batcher[Vectors] = queue("spans", waiting, together)
+        self.classes: Batcher[Vectors] = queue("classes", waiting, together)
+        self.captions: Batcher[Captioned] = queue("captions", waiting, together)
         self.sentences = KnownTexts(
             lambda texts, taken_in: self.texts.submit(texts, len(texts), taken_in),
             _TEXTS_TOGETHER // 2,  # of one request at a time: others find room beside it

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from m2d_clap.index import Clip, SearchIndex
 from m2d_clap.index.calibration import of_sentences, of_sounds
@@ -152,7 +152,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def upload(self, file: BinaryIO) -> AsyncIterator[Waveform]:
-        """An upload, decoded; it has its place until all is made of it. Raises BusyError, and
+        """An upload, decoded; it takes up a place until the context ends. Raises BusyError, and
         WorkerDownError at once where nothing could be made of it."""
         worker = self._encoding.worker
         if not worker.ready.is_set():
@@ -188,11 +188,7 @@ class Engine:
     async def captions(self, waveform: Waveform, how: Decoding) -> Captioned:
         """Captions of a sound. Raises NoCaptionerError."""
         self.require_captioner()
-        answer: Any = await self._encoding.captions.submit(
-            CaptionJob(waveform, how), waveform.seconds
-        )
-        found: Captioned = answer
-        return found
+        return await self._encoding.captions.submit(CaptionJob(waveform, how), waveform.seconds)
 
     async def scale(self, index: SearchIndex) -> Scale:
         """What makes this index's cosines readable; learned when first asked for."""
@@ -221,12 +217,8 @@ class Engine:
             "index the library again"
         )
 
-    @property
-    def _understands_text(self) -> bool:
-        return self._encoding.understands_text
-
     def _require_text(self) -> None:
-        if not self._understands_text:
+        if not self._encoding.understands_text:
             raise TextEncoderError("the checkpoint served here hears sounds only, it knows no text")
 
 

@@ -27,6 +27,7 @@ from m2d_clap.model.errors import ClapError
 from m2d_clap.service import logs, problems
 from m2d_clap.service.device import device
 from m2d_clap.service.errors import ServiceError, WorkerDownError
+from m2d_clap.service.jobs import Failed
 from m2d_clap.service.settings import Settings
 
 _LOG = logs.logger(__name__)
@@ -37,11 +38,6 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 class FirstIndexError(ServiceError):
     """The library could not be indexed; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Failed:
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def make(settings: Settings, listening: socket.socket) -> bool:
     )
     first = _FirstIndex(job)
     first.serve(listening)
-    if isinstance(first.outcome, _Failed):
+    if isinstance(first.outcome, Failed):
         raise FirstIndexError(first.outcome.reason)
     return first.outcome is not None
 
@@ -89,7 +85,7 @@ class _FirstIndex:
         self._job = job
         self._detail = "the library is being indexed: looking for sounds"
         self._logged = -_LOG_EVERY
-        self.outcome: Report | _Failed | None = None
+        self.outcome: Report | Failed | None = None
         app = Starlette(
             routes=[
                 Route("/livez", self._alive),
@@ -136,7 +132,7 @@ class _FirstIndex:
                     self.outcome = said
         except (EOFError, OSError):
             if not self._server.should_exit:
-                self.outcome = _Failed(
+                self.outcome = Failed(
                     "the indexing process was ended from outside (out of memory?); "
                     "the next start goes on from there"
                 )
@@ -162,7 +158,7 @@ class _FirstIndex:
 
 
 def _index(connection: Connection, job: _Job) -> None:
-    """The process's main: Progress again and again, at last a Report or _Failed."""
+    """The process's main: Progress again and again, at last a Report or Failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the server decides
     import torch
 
@@ -180,9 +176,9 @@ def _index(connection: Connection, job: _Job) -> None:
             connection.send, _BATCH_SECONDS, engine=engine,
         )  # fmt: skip
     except ClapError as error:
-        connection.send(_Failed(str(error)))
+        connection.send(Failed(str(error)))
         return
     if report.clips:
         connection.send(report)
     else:
-        connection.send(_Failed(f"no sound was found in {job.library}: is it the right folder?"))
+        connection.send(Failed(f"no sound was found in {job.library}: is it the right folder?"))

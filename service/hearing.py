@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from m2d_clap.index.hits import units
 from m2d_clap.model import Clap, Waveform
+from m2d_clap.model.stretches import piece
 from m2d_clap.service.spans import spans
 from m2d_clap.service.stages import Stages
 
@@ -20,12 +22,11 @@ def encode_spans(
     found = []
     stages = stages or Stages()
     for sound in sounds:
-        cut = [_piece(sound, start, end) for start, end in spans(sound.seconds)]
+        cut = [piece(sound, start, end) for start, end in spans(sound.seconds)]
         groups = [cut[at : at + _TOGETHER] for at in range(0, len(cut), _TOGETHER)]
         with stages.measured("encode_audio"):
             vectors = np.concatenate([clap.embed_audio(group).cpu().numpy() for group in groups])
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        found.append((vectors / np.maximum(length, 1e-12)).astype(np.float32))
+        found.append(units(vectors))
     return found
 
 
@@ -37,16 +38,11 @@ def encode_classes(
     found = []
     stages = stages or Stages()
     for sound in sounds:
-        cut = [sound, *(_piece(sound, start, end) for start, end in spans(sound.seconds))]
+        cut = [sound, *(piece(sound, start, end) for start, end in spans(sound.seconds))]
         groups = [cut[:1], *(cut[at : at + _TOGETHER] for at in range(1, len(cut), _TOGETHER))]
         with stages.measured("encode_audio"):
             found.append(np.concatenate([_probabilities(clap, group) for group in groups]))
     return found
-
-
-def _piece(sound: Waveform, start: float, end: float) -> Waveform:
-    rate = sound.sample_rate
-    return Waveform(sound.samples[int(start * rate) : int(end * rate + 0.5)], rate)
 
 
 @torch.inference_mode()

@@ -46,10 +46,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The vectors of each item (of "captions": its Captioned), in order, and the seconds each stage
-    took."""
+    """What was made of each item (its vectors; of "captions" its Captioned), in order, and the
+    seconds each stage took."""
 
-    vectors: list[Any]
+    items: list[Any]
     seconds: dict[str, float]
 
 

@@ -1,5 +1,6 @@
 """The commands `m2d-clap keys add | list | revoke`."""
 
+import json
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -15,6 +16,7 @@ app = typer.Typer(help="API keys of a server (its setting keys_file).", no_args_
 File = Annotated[
     Path, typer.Option("--file", envvar="M2D_CLAP_KEYS_FILE", help="where the keys are kept")
 ]
+Json = Annotated[bool, typer.Option("--json", help="for machines")]
 _PLACE = Path("keys.json")
 
 
@@ -25,18 +27,27 @@ def add(
         list[str] | None, typer.Option("--scope", help="read | write, repeatable; default: read")
     ] = None,
     file: File = _PLACE,
+    as_json: Json = False,
 ) -> None:
     """Make a key. It is printed now and never again."""
     key = KeyFile(file).add(name, cast(tuple[Scope, ...], tuple(dict.fromkeys(scope or ["read"]))))
-    typer.echo(key)
+    typer.echo(json.dumps({"key": key}) if as_json else key)
     typer.echo(f"kept as a hash in {file}: set keys_file to it where you serve", err=True)
 
 
 @app.command("list")
-def list_keys(file: File = _PLACE) -> None:
+def list_keys(file: File = _PLACE, as_json: Json = False) -> None:
     """Show whose keys there are."""
+    keys = KeyFile(file).all()
+    if as_json:
+        told = [
+            {"id": key.id, "name": key.name, "scopes": [*key.scopes], "made": key.created}
+            for key in keys
+        ]
+        typer.echo(json.dumps({"keys": told}))
+        return
     table = Table("id", "name", "scopes", "made")
-    for key in KeyFile(file).all():
+    for key in keys:
         table.add_row(key.id, escape(key.name), " ".join(key.scopes), key.created)
     Console().print(table)
 
@@ -45,7 +56,8 @@ def list_keys(file: File = _PLACE) -> None:
 def revoke(
     identity: Annotated[str, typer.Argument(metavar="ID", help="as `keys list` shows it")],
     file: File = _PLACE,
+    as_json: Json = False,
 ) -> None:
     """Make a key worthless, for a running server too."""
     KeyFile(file).revoke(identity)
-    typer.echo(f"revoked {identity}")
+    typer.echo(json.dumps({"revoked": identity}) if as_json else f"revoked {identity}")

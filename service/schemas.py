@@ -2,7 +2,7 @@
 uses it too."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
 
 LONGEST_FILTER = 4000
 MOST_HITS = 1000
+MOST_MOMENTS, MOST_MOMENTS_IN_ALL = 100, 10_000
 MOST_FIELDS = 50
 """Each unknown one is told: of thousands that would take the server seconds."""
 
@@ -33,6 +34,19 @@ Count = Annotated[
     int,
     BeforeValidator(_whole),
     Field(ge=1, le=MOST_HITS, description="how many, best first"),
+]
+Moments = Annotated[
+    int,
+    BeforeValidator(_whole),
+    Field(ge=1, le=MOST_MOMENTS, description="how many moments of each recording, best first"),
+]
+Second = Annotated[
+    float,
+    Field(
+        ge=0,
+        allow_inf_nan=False,
+        description="the moment there alone, as `start` of a hit; without it the whole of the clip",
+    ),
 ]
 Cursor = Annotated[
     str,
@@ -91,6 +105,13 @@ class Narrowed(Body):
     within: Within | None = None
     min_score: Least | None = None
     min_relevance: LeastRelevance | None = None
+    moments: Moments = 1
+
+    @model_validator(mode="after")
+    def _few_moments(self) -> Self:
+        if self.k * self.moments > MOST_MOMENTS_IN_ALL and self.moments > 1:
+            raise ValueError(f"k times moments is more than {MOST_MOMENTS_IN_ALL}: ask in pages")
+        return self
 
 
 class TextQuery(Narrowed):
@@ -126,6 +147,7 @@ class WeightedClip(Body):
 
     id: Identifier
     weight: Weight = 1.0
+    at: Second | None = None
 
 
 class Query(Narrowed):
@@ -162,16 +184,28 @@ class Clip(BaseModel):
     waveform: str = Field(description="where its loudness along time is served")
 
 
-class Hit(Clip):
-    """A clip that was found, and its best moment."""
+class HitMoment(BaseModel):
+    """A moment of a clip that was found."""
 
-    score: float = Field(description="cosine to the question, −1 … 1; hits come in its order")
+    score: float = Field(
+        description="cosine to the question, −1 … 1; what is found comes in its order"
+    )
     relevance: float | None = Field(
         description="the score made readable, 0 … 1: 0.1 is reached by one unrelated pair in forty, "
         "0.9 by this library's closest pairs on average. No probability. null: not known"
     )
-    start: float = Field(description="of the best moment, seconds")
+    start: float = Field(description="of the moment, seconds")
     end: float
+
+
+class Hit(HitMoment, Clip):
+    """A clip that was found, and its best moment."""
+
+    moments: list[HitMoment] | None = Field(
+        None,
+        description="the best of it, best first, as many as were asked for and as are no worse than "
+        "min_score and min_relevance; null where one was asked for",
+    )
 
 
 class Hits(BaseModel):
@@ -215,7 +249,9 @@ class Tags(BaseModel):
     scores: Literal["cosine", "probability"]
     tags: list[Tag]
     timeline: list[Moment] | None = Field(
-        None, description="stretches of 2 s, one after another; null where it was not asked for"
+        None,
+        description="stretches of 2 s, of a clip of the library 10 s, one after another; null where "
+        "it was not asked for",
     )
 
 

@@ -20,7 +20,10 @@ class PortError(ServiceError):
 
 def bind(host: str, port: int, tries: int = 1) -> socket.socket:
     """A listening socket at the first free of `tries` ports from `port` (0: any). Raises PortError."""
-    family, kind, proto, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    try:
+        family, kind, proto, _, _ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise PortError(f"there is no host {host!r} ({error}): choose another --host") from error
     for candidate in range(port, port + tries):
         bound = socket.socket(family, kind, proto)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

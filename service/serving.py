@@ -31,7 +31,7 @@ from m2d_clap.service.settings import Settings
 from m2d_clap.service.tracing import Traces
 
 _LOG = logs.logger(__name__)
-_AGAIN = 60.0  # seconds until a compaction that failed is tried again
+_FIRST_REST, _LAST_REST = 60.0, 3600.0  # seconds until a compaction that failed is tried again
 _FIRST_AGAIN, _LAST_AGAIN = 5.0, 600.0  # seconds until a reload that failed is
 _LOADING = 600.0  # seconds a new checkpoint may take until it is ready
 _MOST_DEATHS = 3  # of its process meanwhile
@@ -61,6 +61,7 @@ class Serving:
         self._refreshing = asyncio.Lock()
         self.writing = asyncio.Lock()
         self._compacting: asyncio.Task[None] | None = None
+        self._rest = _FIRST_REST
         self._asked = asyncio.Event()
         self._retiring: set[asyncio.Task[None]] = set()
         self._current = self._generation(*_open(settings), None)
@@ -135,8 +136,10 @@ class Serving:
                 self._metrics.compactions.labels("failed").inc()
                 reason = said.decode(errors="replace")[-2000:].strip()
                 _LOG.error("compaction_failed", reason=reason or f"status {process.returncode}")
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(self._rest)
+                self._rest = min(2 * self._rest, _LAST_REST)
             else:
+                self._rest = _FIRST_REST
                 self._metrics.compactions.labels("done").inc()
                 await self.reload()
         finally:

@@ -1,13 +1,14 @@
-"""An upload → its tags, and its tags along time."""
+"""A sound → its tags, and its tags along time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 import numpy as np
 
 from m2d_clap.index.calibration import Calibration
+from m2d_clap.index.hits import mean_of
 from m2d_clap.model.labels import audioset
 from m2d_clap.service.engine import Engine
 from m2d_clap.service.errors import NoHeadError
@@ -49,11 +50,7 @@ async def by_sentences(
     engine: Engine, file: BinaryIO, names: Sequence[str], k: int, timeline: bool
 ) -> Tagged:
     """The nearest of the labels given; of the built-in vocabulary without any."""
-    labels: Sequence[Label] = [Label(name) for name in dict.fromkeys(names)] or vocabulary()
-    if names:
-        sentences = await engine.sentences([label.prompt for label in labels])
-    else:
-        sentences = engine.vocabulary_vectors()
+    labels, sentences = await _sentences(engine, names)
     calibration = (await engine.scale(engine.index)).text
     async with engine.upload(file) as waveform:
         sound = await engine.heard(waveform)
@@ -62,9 +59,30 @@ async def by_sentences(
             return Tagged("cosine", tags)
         along = await engine.spans(waveform)
     stretches = await asyncio.to_thread(
-        _stretches, waveform.seconds, along @ sentences.T, labels, k, calibration
+        _stretches, spans(waveform.seconds), along @ sentences.T, labels, k, calibration
     )
     return Tagged("cosine", tags, stretches)
+
+
+async def of_clip(
+    engine: Engine, clip_id: str, names: Sequence[str], k: int, timeline: bool
+) -> Tagged:
+    """The same of a sound of the library, by the windows in its index: it is not decoded again, and
+    may be of any length. Raises UnknownClipError."""
+    index = engine.index
+    clip = await asyncio.to_thread(engine.clip, clip_id)
+    labels, sentences = await _sentences(engine, names)
+    calibration = (await engine.scale(index)).text
+
+    def told() -> Tagged:
+        times, windows = index.along(clip)
+        tags = _best(sentences @ mean_of(times, windows, None), labels, k, calibration)
+        if not timeline:
+            return Tagged("cosine", tags)
+        scores = windows @ sentences.T
+        return Tagged("cosine", tags, _stretches(times.tolist(), scores, labels, k, calibration))
+
+    return await asyncio.to_thread(told)
 
 
 async def by_head(engine: Engine, file: BinaryIO, k: int, timeline: bool) -> Tagged:
@@ -78,7 +96,7 @@ async def by_head(engine: Engine, file: BinaryIO, k: int, timeline: bool) -> Tag
     if not timeline:
         return Tagged("probability", tags)
     stretches = await asyncio.to_thread(
-        _stretches, waveform.seconds, classes[1:], labels, k, None, True
+        _stretches, spans(waveform.seconds), classes[1:], labels, k, None, True
     )
     return Tagged("probability", tags, stretches)
 
@@ -93,19 +111,27 @@ def trained_labels(names: Sequence[str]) -> tuple[Label, ...]:
     )
 
 
+async def _sentences(engine: Engine, names: Sequence[str]) -> tuple[Sequence[Label], Vectors]:
+    """The labels, and the unit vectors (labels, dim) of their sentences."""
+    if not names:
+        return vocabulary(), engine.vocabulary_vectors()
+    labels = [Label(name) for name in dict.fromkeys(names)]
+    return labels, await engine.sentences([label.prompt for label in labels])
+
+
 def _stretches(
-    seconds: float,
+    times: Iterable[Sequence[float]],
     scores: Vectors,
     labels: Sequence[Label],
     k: int,
     calibration: Calibration | None,
     probability: bool = False,
 ) -> tuple[Stretch, ...]:
-    """scores: (spans, labels)."""
+    """times: start and end of each; scores: (stretches, labels)."""
     most = min(k, MOST_IN_SPAN)
     return tuple(
         Stretch(start, end, _best(row, labels, most, calibration, probability))
-        for (start, end), row in zip(spans(seconds), scores, strict=True)
+        for (start, end), row in zip(times, scores, strict=True)
     )
 
 

@@ -49,7 +49,8 @@ class Worker:
         return self._process.pid if self._process else None
 
     async def run(self) -> None:
-        """Keeps a process alive until cancelled, starting the next ever later after a death."""
+        """Keeps a process alive until cancelled. After a death it starts the next one, behind a pause
+        that doubles each time."""
         pause = _FIRST_PAUSE
         try:
             while True:
@@ -112,13 +113,14 @@ class Worker:
         try:
             with theirs:
                 await self._in_thread(process.start)
-            return await self._lived(process, ours)
+            return await self._until_it_ends(process, ours)
         finally:
             _kill(process)
             async with self._asking:  # who is still told something must not find it closed
                 ours.close()
 
-    async def _lived(self, process: SpawnProcess, connection: socket.socket) -> bool:
+    async def _until_it_ends(self, process: SpawnProcess, connection: socket.socket) -> bool:
+        """Waits for what it says first, and for its end; whether it became ready."""
         was_ready = False
         try:
             greeting = await frames.receive(connection)

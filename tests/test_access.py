@@ -154,6 +154,10 @@ def test_the_commands_add_list_and_revoke(tmp_path: Path) -> None:
     listed = run.invoke(build(), ["keys", "list", "--file", str(file)])
     identity = key.split("_")[1]
     assert identity in listed.stdout and key not in listed.stdout
+    told = json.loads(run.invoke(build(), ["keys", "list", "--json", "--file", str(file)]).stdout)
+    assert told["keys"][0] | {"made": ""} == {
+        "id": identity, "name": "Ann [x]", "scopes": ["write"], "made": "",
+    }  # fmt: skip
     assert run.invoke(build(), ["keys", "revoke", identity, "--file", str(file)]).exit_code == 0
     assert KeyFile(file).all() == []
     again = run.invoke(build(), ["keys", "revoke", identity, "--file", str(file)])

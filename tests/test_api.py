@@ -369,6 +369,16 @@ def test_the_openapi_document_names_every_operation(client: httpx.Client) -> Non
     assert set(form) == {"file", "labels", "k", "timeline", "trained"}
 
 
+def test_the_openapi_document_tells_of_keys_and_limits(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    asking = document["paths"]["/v1/search/text"]["post"]
+    assert {} in asking["security"] and {"key": []} in asking["security"]
+    assert {"400", "401", "403", "429", "503"} <= set(asking["responses"])
+    assert "busy" in asking["responses"]["503"]["content"]["application/problem+json"]["examples"]
+    assert "security" not in document["paths"]["/livez"]["get"]
+
+
 def test_a_checkpoint_that_did_not_make_the_index_is_refused_with_the_mending_command(
     made: Path, tmp_path: Path
 ) -> None:
@@ -429,6 +439,8 @@ def test_ports_and_addresses_are_found_and_written_as_clients_need_them() -> Non
         with bind("127.0.0.1", port, tries=20) as second:
             assert second.getsockname()[1] > port
             assert url(second) == f"http://127.0.0.1:{second.getsockname()[1]}"
+    with pytest.raises(PortError, match="no host"):
+        bind("a" * 64, 0)
     if socket.has_ipv6:
         with contextlib.suppress(PortError), bind("::1", 0) as third:
             assert url(third).startswith("http://[::1]:")

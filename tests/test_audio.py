@@ -67,6 +67,7 @@ COMPRESSED = (
     *(("ogg", "libopus"), ("webm", "libopus"), ("asf", "wmav2"), ("ipod", "alac"), ("ac3", "ac3")),
     *(("flac", "flac"), ("wv", "wavpack"), ("mpegts", "mp2"), ("wav", "adpcm_ima_wav")),
     *(("aiff", "pcm_s16be"), ("au", "pcm_s16be"), ("caf", "pcm_s24le"), ("w64", "pcm_s16le")),
+    *(("tta", "tta"), ("flv", "aac"), ("mpeg", "mp2"), ("eac3", "eac3")),
 )
 
 

@@ -16,12 +16,13 @@ from torch import Tensor
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
 from m2d_clap.model.caption_file import CaptionerPart
 from m2d_clap.model.captioner import BEGIN, END, NEVER_SAID, CaptionDecoder, CaptionerConfig, Memory
-from m2d_clap.model.captioning import Captioner, merged, spread, stretches
+from m2d_clap.model.captioning import STRETCH_SECONDS, Captioner, merged, spread
 from m2d_clap.model.captions import Caption, Decoding
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.model.decoding import Sentence, nucleus, repeating, sentences
 from m2d_clap.model.description import CAPTIONER_FILE, describe
 from m2d_clap.model.errors import CaptionError, CheckpointError, NoCaptionerError
+from m2d_clap.model.stretches import stretches
 from m2d_clap.model.text_encoder import find_tokenizer
 from m2d_clap.training.captioning.vocabulary import caption_vocabulary
 
@@ -306,7 +307,7 @@ def test_a_sound_is_captioned_the_same_alone_and_among_others(speaking: Checkpoi
 
 @given(st.floats(0.1, 200))
 def test_stretches_follow_one_another_and_none_is_short(seconds: float) -> None:
-    cut = stretches(seconds)
+    cut = stretches(seconds, STRETCH_SECONDS)
     assert cut[0][0] == 0 and cut[-1][1] == seconds
     assert all(a[1] == b[0] for a, b in pairwise(cut))
     assert len(cut) == 1 or all(5 <= end - start < 15 for start, end in cut)

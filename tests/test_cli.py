@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from m2d_clap.service.cli import build
+from m2d_clap.service.cli import build, main
 
 COMMANDS = sorted(entry.name for entry in entry_points(group="m2d_clap.commands"))
 HEAVY = ("torch", "transformers", "scipy")
@@ -29,6 +30,20 @@ def test_every_command_has_a_help_of_its_own(name: str) -> None:
 
 def test_an_unknown_command_is_wrong_use() -> None:
     assert CliRunner().invoke(build(), ["serf"]).exit_code == 2
+
+
+def test_a_folder_that_may_not_be_written_is_a_message_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Path, name: str, scopes: object) -> str:
+        raise OSError(28, "No space left on device", "keys.json")
+
+    monkeypatch.setattr("m2d_clap.service.keys.KeyFile.add", full)
+    monkeypatch.setattr(sys, "argv", ["m2d-clap", "keys", "add", "Ann"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "No space left on device: 'keys.json'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

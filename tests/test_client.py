@@ -19,6 +19,7 @@ from m2d_clap.model import Checkpoint, Clap, read_audio
 from m2d_clap.service import cursors
 from m2d_clap.service.cli import build as cli
 from m2d_clap.service.client import AsyncClient, Client, ClientError, RefusedError
+from m2d_clap.service.errors import CursorError
 from m2d_clap.service.schemas import Hits, Narrowed
 
 
@@ -290,6 +291,13 @@ def test_refused_embeddings_have_that_api_s_error(
     assert error["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("score", [10**400, 1, True, None, "0.5"])
+def test_a_made_up_cursor_is_refused(score: object) -> None:
+    raw = json.dumps(["0" * 16, score, "clip", 1]).encode()
+    with pytest.raises(CursorError):
+        cursors.place("0" * 16, base64.urlsafe_b64encode(raw).decode().rstrip("="))
+
+
 @pytest.mark.parametrize("path", ["a/" * 1000 + "b.wav", "Записи/" * 200, "\U0001f514" * 900])
 def test_a_long_path_is_a_cursor_that_the_next_request_may_send(path: str) -> None:
     cursor = cursors.of_path("0" * 16, path)
@@ -456,6 +464,12 @@ def test_a_server_that_is_none_or_another_is_told() -> None:
         client.index()
     with Client("http://127.0.0.1:9") as client, pytest.raises(ClientError, match="is it running"):
         client.index()
+
+
+@pytest.mark.parametrize(("server", "key"), [("http://host:80a", None), ("http://host", "é")])
+def test_an_address_or_key_that_is_none_is_told(server: str, key: str | None) -> None:
+    with pytest.raises(ClientError, match="is no address, or the key is none"):
+        Client(server, key)
 
 
 def test_the_key_is_sent_as_a_bearer_token() -> None:

@@ -1,6 +1,9 @@
 """Filters: what is written is what is found, and what cannot be read is shown to the column."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -23,7 +26,10 @@ from m2d_clap.index.filters import (
     both,
     parse,
 )
+from m2d_clap.index.joined import Joined
+from m2d_clap.index.milvus.expressions import fields
 from m2d_clap.index.origin import Origin
+from m2d_clap.index.texts import Texts
 
 SOUNDS = (
     Clip("a", 1.0, ("birds/owl.WAV",), {"year": 1999, "by": "Ann"}),
@@ -202,3 +208,79 @@ def test_a_filter_reaches_the_vectors(tmp_path: Path) -> None:
     assert [hit.clip.id for hit in hits] == ["15", "16", "17"]
     assert index.search(np.array([1, 0], np.float32), 3, parse("seconds < 0")) == []
     assert index.admitted(parse("seconds >= 15")).sum() == 5
+
+
+def test_what_macos_writes_as_two_characters_is_the_one_that_people_type() -> None:
+    path, by = normalize("NFD", "küche/töpfe.wav"), normalize("NFD", "Jürgen")
+    clip = Clip("a", 1.0, (path,), {"by": by})
+    columns = Columns(Clips.of([clip]))
+    for text in (
+        'path ~ "*KÜCHE*"',
+        'path = "küche/töpfe.wav"',
+        'path under "küche"',
+        'folder in ("küche")',
+        'name = "töpfe.wav"',
+        'metadata.by = "Jürgen"',
+    ):
+        assert columns.mask(parse(text)).all()
+        assert columns.mask(parse(normalize("NFD", text))).all()
+    held = fields(clip)
+    assert held["files"]["path"] == ["küche/töpfe.wav"]
+    assert {"küche", "küche/töpfe.wav"} <= {*held["files"]["under"]}
+    assert held["texts"] == {"by": "Jürgen"}
+    assert clip.path == path, "as it is on disk"
+
+
+def test_a_metadata_key_is_read_once_for_any_number_of_filters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    real = Clips.metadata
+
+    def metadata(clips: Clips, key: str) -> Iterator[tuple[int, Any]]:
+        asked.append(key)
+        return real(clips, key)
+
+    monkeypatch.setattr(Clips, "metadata", metadata)
+    columns = Columns(Clips.of(SOUNDS))
+    admitted = [
+        columns.mask(parse(f"metadata.year {rest}")).tolist()
+        for rest in ("= 1999", '= "1999"', "> 5", '~ "19*"', "in (1, 1999)", '< "2"', "= 7")
+    ]
+    number, text, none = [True, *[False] * 3], [False, True, False, False], [False] * 4
+    assert admitted == [number, text, number, text, number, text, none]
+    assert asked == ["year"]
+
+
+def test_texts_on_disk_are_read_in_parts_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m2d_clap.index.texts._TOGETHER", 3)
+    for count in range(8):
+        written = [("ü" * n, "", "x")[n % 3] for n in range(count)]
+        Texts.write(tmp_path, "some", written)
+        assert [*Texts.open(tmp_path, "some")] == written
+
+
+def test_long_tapes_are_found_without_fetching_all_their_windows_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[int] = []
+    real = Joined.nearest
+
+    def nearest(joined: Joined, query: Any, fetch: int, admitted: Any) -> Any:
+        fetched.append(fetch)
+        return real(joined, query, fetch, admitted)
+
+    monkeypatch.setattr(Joined, "nearest", nearest)
+    vectors = np.random.default_rng(0).normal(size=(20 * 400, 8)).astype(np.float32)
+    vectors[:400] = vectors[0] + 0.01 * vectors[:400]  # one clip's windows before all others
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    clips = [Clip(f"{n:02}", 4000.0, (f"{n:02}.wav",)) for n in range(20)]
+    owners = [n // 400 for n in range(len(vectors))]
+    base = Base.of(clips, owners, [(0.0, 10.0)] * len(vectors), vectors)
+    index = Index(tmp_path, Origin("f", Path("c"), Path("l")), base)
+    best = (vectors @ vectors[0]).reshape(20, 400).max(axis=1)
+    hits = index.search(vectors[0], 3)
+    assert [int(hit.clip.id) for hit in hits] == np.argsort(-best)[:3].tolist()
+    assert fetched[0] < 30

@@ -82,7 +82,7 @@ def test_a_machine_gets_everything_as_json(
     assert set(report["skipped"][0]) == {"path", "reason"}
     hits = json.loads(call("search", out, "rain", "-k", 2, "--json").stdout)["hits"]
     assert len(hits) == 2
-    assert set(hits[0]) == {"id", "path", "score", "start", "end"}
+    assert set(hits[0]) == {"id", "path", "score", "start", "end", "moments"}
 
 
 def test_the_kinds_that_fit_are_measured_on_what_is_there(

@@ -15,7 +15,7 @@ from scipy.io import wavfile
 from m2d_clap.index import decoders as decoders_module
 from m2d_clap.index.busy import Busy
 from m2d_clap.index.decoders import Decoders
-from m2d_clap.index.reading import Broken, Heard, Piece, Reader, Whole
+from m2d_clap.index.reading import Broken, Heard, Piece, Reader, Unreadable, Whole
 from m2d_clap.index.walk import walk
 
 RATE = 8000
@@ -88,6 +88,30 @@ def test_a_file_that_kills_its_decoder_is_left_out_and_the_next_one_is_read(
     (broken,) = reader.pieces(third)
     assert isinstance(broken, Broken)
     assert not broken.lasting, "it may have been killed for another's memory: tried again"
+
+
+def test_a_decoder_that_answers_no_more_is_ended_and_its_file_is_tried_again(
+    library: Path, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = _watched(monkeypatch)
+    reader = Reader(library, RATE, set(), {}, decoders)
+    first, _, third = walk(library, library / "x").files[:3]
+    assert [type(piece) for piece in reader.pieces(first)] == [Heard, Whole]
+    os.kill(started[0].pid, signal.SIGSTOP)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(decoders_module, "_PATIENCE", 0.4)
+        (broken,) = reader.pieces(third)  # while it is hashed
+    assert isinstance(broken, Broken)
+    assert "gave no answer" in broken.reason
+    assert not broken.lasting
+    assert started[0].poll() is not None
+    sound = decoders.open(library / third.path, RATE)
+    os.kill(started[1].pid, signal.SIGSTOP)
+    monkeypatch.setattr(decoders_module, "_PATIENCE", 0.4)
+    with pytest.raises(Unreadable, match="gave no answer") as caught:  # while it is decoded
+        next(sound.windows())
+    assert not caught.value.lasting
+    assert started[1].poll() is not None
 
 
 def test_a_reader_that_leaves_in_the_middle_ends_the_process(

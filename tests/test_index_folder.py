@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.ignored import IGNORE_FILE
 from m2d_clap.index.walk import printable, walk
 
 
@@ -36,6 +38,28 @@ def test_hidden_files_and_folders_are_counted(library: Path, tmp_path: Path) -> 
     (library / "b" / ".1.wav").write_text("x")
     found = walk(library, tmp_path / "x")
     assert (len(found.files), found.hidden) == (3, 2)
+
+
+def test_what_the_owner_wants_left_out_is_counted_and_not_looked_at(
+    library: Path, tmp_path: Path
+) -> None:
+    (library / "b" / "Bounces" / "deep").mkdir(parents=True)
+    (library / "b" / "Bounces" / "deep" / "2.wav").write_text("x")
+    (library / "a.peak").write_text("x")
+    ignore = library / IGNORE_FILE
+    ignore.write_text(
+        "\ufeff# what other programs leave behind\nBounces/\n*.peak\n/b/?.wav\n!1.wav\n"
+    )
+    found = walk(library, tmp_path / "x")
+    assert [file.path for file in found.files] == ["a.wav", "b/1.wav"]
+    assert found.hidden == 4  # the folder, a.peak, b/0.wav and the file of patterns itself
+    ignore.write_bytes(b"caf\xe9/\n")
+    with pytest.raises(LibraryIndexError, match="cannot be read"):
+        walk(library, tmp_path / "x")
+    for odd in ("!", "[z-a]"):
+        ignore.write_text(odd)
+        with pytest.raises(LibraryIndexError, match="no pattern as Git knows them"):
+            walk(library, tmp_path / "x")
 
 
 def test_links_to_files_are_followed_and_links_to_folders_cannot_loop(

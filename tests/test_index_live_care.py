@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import wavfile
+from typer.testing import CliRunner
 
 from m2d_clap.index import Index, build_index, live
 from m2d_clap.index.anew import build_anew
@@ -24,6 +25,7 @@ from m2d_clap.index.transfer import export, import_
 from m2d_clap.index.windows import Embedded
 from m2d_clap.model import Checkpoint, Clap, ClapConfig
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig
+from m2d_clap.service.cli import build as cli
 
 SOUND = b"the bytes of an upload"
 CONTENT = hashlib.sha256(SOUND).hexdigest()
@@ -98,6 +100,18 @@ def test_uploads_and_the_librarys_sounds_are_described_and_found_well(
     assert (report.clips, report.unchanged, report.embedded, report.gone) == (3, 3, 0, 0)
     assert (report.described, state(out)) == (0, before), "what was deleted is not read again"
     assert not check_index(library, out).findings
+
+
+def test_files_that_are_left_out_because_their_sounds_were_deleted_are_counted(
+    out: Path, models: list[Path], tmp_path: Path
+) -> None:
+    words = ["index", str(tmp_path / "sounds"), "--checkpoint", str(models[0]), "--out"]
+    told = CliRunner().invoke(cli(), [*words, str(out)])
+    assert "0 hidden, 1 left out as deleted\n" in told.stdout
+    told = CliRunner().invoke(cli(), [*words, str(out), "--json"])
+    assert json.loads(told.stdout)["deleted"] == 1
+    told = CliRunner().invoke(cli(), [*words, str(tmp_path / "other")])
+    assert "0 hidden\n" in told.stdout
 
 
 def test_a_damaged_upload_is_said_and_never_forgotten(out: Path) -> None:

@@ -5,18 +5,21 @@ import os
 import shlex
 import shutil
 import sqlite3
+import threading
+import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
 
-from m2d_clap.index import Index, build_index
+from m2d_clap.index import Index, build_index, compaction
 from m2d_clap.index.base import Base
 from m2d_clap.index.catalogue import CATALOGUE_FILE, LOCK_FILE, Catalogue
-from m2d_clap.index.errors import LibraryIndexError
+from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.generation import write_generation
 from m2d_clap.index.lock import held
 from m2d_clap.index.origin import Origin
@@ -40,7 +43,7 @@ def generation(folder: Path) -> None:
 )
 def test_a_damaged_catalogue_is_explained(tmp_path: Path, content: bytes) -> None:
     (tmp_path / CATALOGUE_FILE).write_bytes(content)
-    with pytest.raises(LibraryIndexError, match="delete the folder"):
+    with pytest.raises(LibraryIndexError, match=r"move the folder .* aside .* in its `sounds/`"):
         generation(tmp_path)
 
 
@@ -49,7 +52,7 @@ def test_damage_found_on_the_way_is_explained_too(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / CATALOGUE_FILE)) as db, db:
         db.execute("DROP TABLE windows")
     with (
-        pytest.raises(LibraryIndexError, match="delete the folder"),
+        pytest.raises(LibraryIndexError, match="move the folder"),
         Catalogue.open(tmp_path / CATALOGUE_FILE) as catalogue,
     ):
         catalogue.begun()
@@ -79,6 +82,63 @@ def test_two_runs_do_not_write_one_index(tmp_path: Path) -> None:
     ):
         catalogue.claim(ORIGIN, tmp_path)
         generation(tmp_path)
+
+
+def test_what_another_program_holds_is_not_read_as_if_nobody_wrote_to_it(tmp_path: Path) -> None:
+    generation(tmp_path)
+    file = tmp_path / CATALOGUE_FILE
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(IndexBusyError, match="try again"), Catalogue.reading(file):
+            pass
+        other.execute("ROLLBACK")
+    with Catalogue.reading(file) as catalogue:
+        assert catalogue.origin() == ORIGIN
+
+
+def test_who_waits_for_a_folder_that_is_replaced_locks_the_one_in_its_place(tmp_path: Path) -> None:
+    place, aside = tmp_path / "x", tmp_path / "before"
+    place.mkdir()
+    inside, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with held(place / LOCK_FILE, 60.0):
+            inside.set()
+            leave.wait(60)
+
+    waiting = threading.Thread(target=wait)
+    with held(place / LOCK_FILE, 0.0):
+        waiting.start()
+        time.sleep(0.1)
+        assert not inside.is_set()
+        place.rename(aside)
+        place.mkdir()
+    assert inside.wait(60)
+    try:
+        with pytest.raises(IndexBusyError), held(place / LOCK_FILE, 0.0):
+            pass
+        with held(aside / LOCK_FILE, 0.0):
+            pass
+    finally:
+        leave.set()
+        waiting.join()
+
+
+def test_a_compaction_that_cannot_end_well_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation(tmp_path)
+    monkeypatch.setattr(compaction, "_PATIENCE", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(compaction, "make", lambda *_: pytest.fail("made in vain"))
+        with Catalogue.open(tmp_path / CATALOGUE_FILE), pytest.raises(IndexBusyError):
+            compaction.compact(tmp_path)
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+        with pytest.raises(LibraryIndexError, match="make room"):
+            compaction.compact(tmp_path)
+    assert compaction.compact(tmp_path)
+    assert Index.open(tmp_path).generation == 2
 
 
 def test_another_model_is_refused_with_commands_to_paste(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ from m2d_clap.index.engines import Faiss, engine_at, open_index
 from m2d_clap.index.errors import IndexUnreachableError, LibraryIndexError
 from m2d_clap.index.exact import best_clips
 from m2d_clap.index.filters import All, AnyOf, Compare, Filter, Not, OneOf, parse
+from m2d_clap.index.hits import Hit
 from m2d_clap.index.interface import Engine
 from m2d_clap.index.live import Heard
 from m2d_clap.index.milvus.address import parse as parse_address
+from m2d_clap.index.moments import moments_of
 from m2d_clap.index.origin import Origin
 from m2d_clap.index.walk import File
 from m2d_clap.index.windows import Embedded
@@ -247,7 +249,7 @@ def test_hits_are_those_of_brute_force_however_they_are_paged_and_shortened(
     best = {library[n].id: score for n, score, _ in best_clips(rows, owners, query, len(library))}
     assert {hit.clip.id: pytest.approx(hit.score, abs=1e-6) for hit in whole} == best
     unit = query / max(float(np.linalg.norm(query)), 1e-12)
-    assert index.moments(whole) @ unit == pytest.approx([hit.score for hit in whole], abs=1e-6)
+    assert index.vectors(whole) @ unit == pytest.approx([hit.score for hit in whole], abs=1e-6)
     assert ids([hit for page in pages(index, query, k) for hit in page]) == ids(whole)
     out = frozenset(data.draw(st.lists(st.sampled_from([sound.id for sound in library]))))
     kept = [h for h in whole if h.score >= np.float32(least) and h.clip.id not in out]
@@ -271,6 +273,68 @@ def test_a_clip_of_many_windows_does_not_hide_the_others(engine: Engine) -> None
     hits = index.search(np.array([1, 0, 0], np.float32), 3)
     assert [hit.clip.id for hit in hits] == ["long", "near", "far"]
     assert (hits[0].start, hits[0].end) == (0.0, 1.0)
+
+
+BARKS = Sound("tape", [(0.2, 1, 0), (1, 0.1, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1)], 5.0)
+
+
+def test_every_moment_of_a_recording_is_told_best_first(engine: Engine) -> None:
+    index = made(engine, [BARKS, Sound("near", [(1, 1, 0)])])
+    query = np.array([2, 0, 0], np.float32)
+    hits = index.search(query, 2)
+    tape, near = index.moments(hits, query, 3)
+    assert [(hit.start, hit.end) for hit in tape] == [(3.0, 4.0), (1.0, 2.0), (0.0, 1.0)]
+    assert near == [hits[1]] and tape[0] == hits[0]
+    assert index.vectors(tape) @ query / 2 == pytest.approx([hit.score for hit in tape])
+    assert [hit.start for hit in index.moments(hits, query, 3, least=0.9)[0]] == [3.0, 1.0]
+    assert [hit.start for hit in index.moments(hits, query, 100, least=1.0)[0]] == [3.0]
+    assert len(index.moments(hits, query, 100)[0]) == 5
+    assert index.moments([], query, 2) == []
+
+
+def test_moments_of_many_recordings_are_those_of_each(engine: Engine) -> None:
+    """One with many near windows does not take them from the others."""
+    random = np.random.default_rng(0)
+    tapes = [Sound("near", [(1, 0, 0.01 * n) for n in range(40)], 40.0)]
+    for name in "abcd":
+        windows = [tuple(map(float, row)) for row in random.normal(size=(20, DIM))]
+        tapes.append(Sound(name, windows, 20.0))
+    index = made(engine, tapes)
+    query = np.array([1, 2, 3], np.float32)
+    hits = index.search(query, 5)
+    for hit, told in zip(hits, index.moments(hits, query, 4), strict=True):
+        _, vectors = index.along(hit.clip)
+        best = np.sort(vectors @ query / np.linalg.norm(query))[::-1][:4]
+        assert [each.score for each in told] == pytest.approx(best.tolist(), abs=1e-6)
+        assert {each.clip.id for each in told} == {hit.clip.id}
+
+
+def test_the_end_of_a_recording_is_not_told_twice() -> None:
+    tape = Clip("tape", 14.0, ("tape.wav",))
+    own = Hit(tape, 0.5, 0.0, 10.0, 0)
+    end = Hit(tape, 0.4, 4.0, 14.0, 1)
+    assert moments_of([own], lambda _, __: [[own, end]], 5, None) == [[own]]
+    apart = Hit(tape, 0.4, 6.0, 14.0, 1)
+    assert moments_of([own], lambda _, __: [[own, apart]], 5, None) == [[own, apart]]
+    assert moments_of([own], lambda _, __: [[own, apart]], 1, None) == [[own]]
+
+
+def test_a_moment_that_an_index_that_is_not_exact_missed_comes_behind_the_hit() -> None:
+    tape = Clip("tape", 30.0, ("tape.wav",))
+    own, missed = Hit(tape, 0.5, 0.0, 10.0, 0), Hit(tape, 0.9, 20.0, 30.0, 2)
+    assert moments_of([own], lambda _, __: [[missed, own]], 5, None) == [[own, missed]]
+
+
+def test_one_moment_of_a_clip_has_the_vector_of_its_window(engine: Engine) -> None:
+    index = made(engine, [BARKS])
+    (clip,) = index.clips
+    assert index.vector(clip, 3.0) == pytest.approx([1, 0, 0])
+    assert index.vector(clip, 2.999) == pytest.approx([0, 1, 0])
+    assert index.vector(clip, 1e9) == pytest.approx([0, 0, 1])
+    assert index.vector(clip)[0] == pytest.approx(0.689, abs=1e-3)
+    times, vectors = index.along(clip)
+    assert times.tolist() == [[n, n + 1] for n in range(5)]
+    assert vectors[[2, 3, 4]] == pytest.approx(np.array([(0, 1, 0), (1, 0, 0), (0, 0, 1)]))
 
 
 def heard(number: int, **known: Any) -> tuple[Heard, io.BytesIO]:

@@ -1,5 +1,7 @@
 """Long and broken sounds, and runs that are stopped: what is on disk is never done again."""
 
+import os
+import shutil
 import sqlite3
 import tracemalloc
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from scipy.io import wavfile
 
 from m2d_clap.index import Index, Progress, Report, build_index
 from m2d_clap.index import reading as reading_module
+from m2d_clap.index.captions import Captioning
 from m2d_clap.model import Waveform
 
 RATE = 1000
@@ -127,6 +130,42 @@ def test_equal_files_are_embedded_once(tmp_path: Path) -> None:
     (clip,) = Index.open(tmp_path / "x").clips
     assert clip.paths == ("a.wav", "b.wav", "c.wav")
     assert build(tmp_path / "sounds", tmp_path / "x", ear).unchanged == 3
+
+
+def test_what_is_known_of_a_damaged_sound_stays_with_its_content(tmp_path: Path) -> None:
+    library, out = tmp_path / "sounds", tmp_path / "x"
+    write(library / "a.wav", 30)
+    whole = (library / "a.wav").read_bytes()
+    (library / "a.wav").write_bytes(whole[: len(whole) // 2])
+
+    def damage() -> str:
+        assert not build(library, out, Ear()).skipped
+        (clip,) = Index.open(out).clips
+        return str(clip.metadata["damaged"])
+
+    told = damage()
+    os.utime(library / "a.wav", (1, 1))
+    assert damage() == told, "touched"
+    (library / "a.wav").rename(library / "b.wav")
+    assert damage() == told, "moved"
+    shutil.copy(library / "b.wav", library / "copy.wav")
+    assert damage() == told, "copied"
+
+
+def test_sounds_are_found_while_their_captions_are_made(tmp_path: Path) -> None:
+    library, out = tmp_path / "sounds", tmp_path / "x"
+    for seed, name in enumerate("ab"):
+        write(library / f"{name}.wav", 3, seed)
+    found: list[int] = []
+
+    def listen(*_: Any) -> Any:
+        found.append(len(Index.open(out)))
+        return [SimpleNamespace(best=SimpleNamespace(text="a hum"))]
+
+    captioner: Any = SimpleNamespace(listen=listen)
+    report = build(library, out, Ear(), captioning=Captioning(captioner, "c" * 64))
+    assert (found, report.captioned) == ([2, 2], 2)
+    assert {clip.metadata["caption"] for clip in Index.open(out).clips} == {"a hum"}
 
 
 def test_broken_files_are_reported_each_time_but_read_once(

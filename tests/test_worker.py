@@ -192,7 +192,7 @@ def test_a_worker_encodes_dies_is_replaced_and_ends(clap: Clap, checkpoint: Path
         await asyncio.wait_for(worker.ready.wait(), 60)
         assert worker.device == "cpu"
         here = encode_sounds(clap, [noise(0.5)])[0]
-        assert (await worker.encode("sounds", [noise(0.5)])).vectors[0] == pytest.approx(
+        assert (await worker.encode("sounds", [noise(0.5)])).items[0] == pytest.approx(
             here, abs=1e-5
         )
         with pytest.raises(EncodingError):

@@ -12,22 +12,23 @@ from typing import Any
 
 from m2d_clap.index.clips import Clip
 from m2d_clap.index.columns import OF_PATHS
-from m2d_clap.index.filters import METADATA, All, AnyOf, Compare, Filter, Not, OneOf, Value
+from m2d_clap.index.filters import METADATA, All, AnyOf, Compare, Filter, Not, OneOf, Value, nfc
 
 NOTHING = "position < -1"
 
 
 def fields(clip: Clip) -> dict[str, Any]:
     """The columns that expressions name, of one clip."""
-    of_paths = {name: [*map(of, clip.paths)] for name, of in OF_PATHS.items()}
-    below = {above for path in clip.paths for above in _above(path)}
+    paths = [*map(nfc, clip.paths)]
+    of_paths = {name: [*map(of, paths)] for name, of in OF_PATHS.items()}
+    below = {above for path in paths for above in _above(path)}
     known = {key: value for key, value in clip.metadata.items() if not isinstance(value, bool)}
     return {
         "clip": clip.id,
         "seconds": float(clip.seconds),
-        "files": {**of_paths, "under": [*below, *clip.paths], "folder_under": [*below]},
+        "files": {**of_paths, "under": [*below, *paths], "folder_under": [*below]},
         "numbers": {k: float(v) for k, v in known.items() if isinstance(v, int | float)},
-        "texts": {k: v for k, v in known.items() if isinstance(v, str)},
+        "texts": {k: nfc(v) for k, v in known.items() if isinstance(v, str)},
     }
 
 

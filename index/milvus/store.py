@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from m2d_clap.index.clips import Clip, Clips, Ordered, places
 from m2d_clap.index.columns import Columns, Mask
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.filters import Filter
-from m2d_clap.index.hits import Hit, Place, unit, unit_query, units
+from m2d_clap.index.hits import Hit, Place, mean_of, unit_query, units
 from m2d_clap.index.interface import ALL
 from m2d_clap.index.milvus.collection import MOST, Collection, clip_of
 from m2d_clap.index.milvus.expressions import expression, one_of, quoted
+from m2d_clap.index.moments import moments_of
 from m2d_clap.index.origin import Origin
 
 _CLIPS = "position == 0"
@@ -151,19 +152,55 @@ class MilvusIndex:
         ]
         return self._rows(wanted), owners[rows]
 
-    def moments(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
+    def vectors(self, hits: Sequence[Hit]) -> NDArray[np.float32]:
         return self._rows([(hit.clip.id, hit.row) for hit in hits])
+
+    def moments(
+        self,
+        hits: Sequence[Hit],
+        embedding: NDArray[np.float32],
+        most: int,
+        least: float | None = None,
+    ) -> list[list[Hit]]:
+        query = unit_query(embedding, self.dim)[0]
+        return moments_of(hits, partial(self._nearest, query), most, least)
+
+    def _nearest(
+        self, query: NDArray[np.float32], clips: Sequence[Clip], most: int
+    ) -> list[list[Hit]]:
+        """Few questions for many clips: those that have enough windows among the best of all are left
+        out of the next one."""
+        found: dict[str, list[Hit]] = {}
+        together = max(1, MOST // most)
+        for at in range(0, len(clips), together):
+            wanted = {clip.id: clip for clip in clips[at : at + together]}
+            while wanted:
+                fetch = min(MOST, most * len(wanted))
+                near = self.collection.nearest(query, fetch, one_of("clip", wanted))
+                found |= {clip: [] for clip in wanted}
+                for score, row in near:
+                    clip, position = wanted[row["clip"]], int(row["position"])
+                    found[clip.id].append(Hit(clip, score, row["start"], row["end"], position))
+                if len(near) < fetch:
+                    break
+                # As many windows as that cannot be without a clip that has enough of them.
+                wanted = {c: clip for c, clip in wanted.items() if len(found[c]) < most}
+        return [found[clip.id][:most] for clip in clips]
 
     def _rows(self, rows: Sequence[tuple[str, int]]) -> NDArray[np.float32]:
         return self.collection.vectors(rows) if rows else np.zeros((0, self.dim), np.float32)
 
-    def vector(self, clip: Clip) -> NDArray[np.float32]:
-        rows = [
-            row["vector"] for row in self.collection.all(f"clip == {quoted(clip.id)}", ["vector"])
-        ]
-        if not rows:
+    def along(self, clip: Clip) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        names = ["position", "start", "end", "vector"]
+        found = [*self.collection.all(f"clip == {quoted(clip.id)}", names)]
+        if not found:
             raise LibraryIndexError(f"{clip.path} was deleted just now: ask again")
-        return unit(np.array(rows, np.float32).mean(axis=0))
+        found.sort(key=lambda row: int(row["position"]))
+        times = np.array([(row["start"], row["end"]) for row in found], np.float64)
+        return times, np.array([row["vector"] for row in found], np.float32)
+
+    def vector(self, clip: Clip, at: float | None = None) -> NDArray[np.float32]:
+        return mean_of(*self.along(clip), at)
 
     def means(self, clips: slice = ALL) -> NDArray[np.float32]:
         held, counts = self._held

@@ -2,15 +2,17 @@
 import { fetched, media } from "./api.js";
 import { captionNote, captionsOf } from "./captioning.js";
 import { el } from "./dom.js";
+import { momentsOf } from "./moments.js";
+import { showProblem } from "./notice.js";
 import { isAbort } from "./problem.js";
 import * as player from "./player.js";
 import { change } from "./state.js";
-import { tagList, tagsOf, timelineTable } from "./tagging.js";
-import { clock, span } from "./times.js";
+import { tagList, tagsOf, tagsOfClip, timelineTable } from "./tagging.js";
+import { clock, point, span } from "./times.js";
 
 const WIDTH = 1200;
 const HEIGHT = 240;
-const TAGGED_AT_ONCE = 120; // seconds; longer sounds are tagged when asked for
+const SENT = 120; // seconds; longer sounds are not sent to be heard anew: their index knows enough
 
 /** The details of a clip; `node`, and `at(time)` moves the playhead. */
 export class Detail {
@@ -25,8 +27,7 @@ export class Detail {
     this.repaint = () => this.load();
     window.addEventListener("themechange", this.repaint);
     this.load();
-    if (clip.seconds <= TAGGED_AT_ONCE) this.tag();
-    else this.heard.append(el("button", { type: "button", text: "Say what is heard in it", onclick: () => this.tag() }));
+    this.tag();
   }
 
   at(time) {
@@ -40,16 +41,15 @@ export class Detail {
   }
 
   spectrogram() {
-    const { seconds, start, end } = this.clip;
+    const { seconds } = this.clip;
     this.image = el("img", { alt: "Spectrogram: time from left to right, frequency upwards" });
-    const moment = el("span", { class: "moment", title: "the matching moment" });
-    const marked = start !== undefined && end - start < seconds - 0.05;
-    moment.hidden = !marked;
-    if (marked) {
-      moment.style.left = `${(100 * start) / seconds}%`;
-      moment.style.width = `${(100 * (end - start)) / seconds}%`;
-    }
-    const frame = el("div", { class: "spectrogram", hidden: !this.clip.spectrogram }, this.image, moment, this.head);
+    const marks = momentsOf(this.clip).map(({ start, end }) => {
+      const mark = el("span", { class: "moment", title: "a matching moment" });
+      mark.style.left = `${(100 * start) / seconds}%`;
+      mark.style.width = `${(100 * (end - start)) / seconds}%`;
+      return mark;
+    });
+    const frame = el("div", { class: "spectrogram", hidden: !this.clip.spectrogram }, this.image, marks, this.head);
     frame.addEventListener("click", (event) => {
       const box = frame.getBoundingClientRect();
       player.play(this.clip, ((event.clientX - box.left) / box.width) * seconds);
@@ -73,12 +73,7 @@ export class Detail {
   async tag() {
     this.heard.replaceChildren(el("p", { class: "soft", text: "Listening …" }));
     try {
-      const sound = await fetched(this.clip.audio, { signal: this.leaving.signal });
-      const file = new File([await sound.blob()], this.clip.path.split("/").pop());
-      const [{ tags, timeline }, captions] = await Promise.all([
-        tagsOf(file, [], this.leaving.signal),
-        this.clip.metadata?.caption ? null : captionsOf(file, this.leaving.signal),
-      ]);
+      const [{ tags, timeline }, captions] = await this.listen(this.leaving.signal);
       const find = (name) => change({ query: name, like: [], unlike: [], sound: null, clip: "" }, { push: true });
       const along = timeline?.length > 1 && timelineTable(tags, timeline, (time) => player.play(this.clip, time));
       const note = captionNote(captions, (time) => player.play(this.clip, time));
@@ -89,11 +84,22 @@ export class Detail {
     }
   }
 
+  /** Tags and captions; captions are null where there are none. */
+  async listen(signal) {
+    if (this.clip.seconds > SENT) return [await tagsOfClip(this.clip, signal), null];
+    const sound = await fetched(this.clip.audio, { signal });
+    const file = new File([await sound.blob()], this.clip.path.split("/").pop());
+    const captions = this.clip.metadata?.caption ? null : captionsOf(file, signal);
+    return Promise.all([tagsOf(file, [], signal), captions]);
+  }
+
   about() {
     const { clip } = this;
+    const moments = momentsOf(clip);
     const rows = [
       ["length", clock(clip.seconds, true)],
       clip.start !== undefined && ["best moment", span(clip.start, clip.end)],
+      moments.length > 1 && ["all moments", moments.map((each) => this.moment(each))],
       ...(clip.paths ?? [clip.path]).map((path, at) => [at ? "also" : "file", path]),
       ...Object.entries(clip.metadata ?? {}).map(([name, value]) => [name, words(value)]),
     ].filter(Boolean);
@@ -103,7 +109,7 @@ export class Detail {
       "div",
       { class: "about" },
       el("h3", { text: "About it" }),
-      el("dl", {}, rows.map(([term, value]) => [el("dt", { text: term }), el("dd", { text: value })])),
+      el("dl", {}, rows.map(([term, value]) => [el("dt", { text: term }), el("dd", {}, value)])),
       el(
         "p",
         { class: "buttons" },
@@ -115,8 +121,17 @@ export class Detail {
     );
   }
 
+  moment({ start, end }) {
+    const play = () => player.play({ ...this.clip, start, end });
+    return el("button", { type: "button", class: "link", text: point(start), title: `Play ${span(start, end)}`, onclick: play });
+  }
+
   async download(name) {
-    el("a", { href: await media(this.clip.audio, this.leaving.signal), download: name }).click();
+    try {
+      el("a", { href: await media(this.clip.audio, this.leaving.signal), download: name }).click();
+    } catch (error) {
+      if (!isAbort(error)) showProblem(error);
+    }
   }
 }
 

@@ -1,8 +1,13 @@
 // The hits as files: CSV for tables, M3U for players.
 import { byId, el } from "./dom.js";
+import { momentsOf } from "./moments.js";
 import { found, hits } from "./results.js";
 
-const COLUMNS = ["path", "seconds", "start", "end", "score", "relevance", "id", "audio"];
+const COLUMNS = ["path", "seconds", "start", "end", "score", "relevance", "moments", "id", "audio"];
+const WRITTEN = {
+  audio: (hit) => new URL(hit.audio, location.href).href,
+  moments: (hit) => momentsOf(hit).map(({ start, end }) => `${start}-${end}`).join(" "),
+};
 
 /** Builds the menu. */
 export function startExport() {
@@ -35,7 +40,7 @@ export function startExport() {
 export function csv(found) {
   const extra = [...new Set(found.flatMap((hit) => Object.keys(hit.metadata ?? {})))];
   const rows = found.map((hit) => [
-    ...COLUMNS.map((name) => (name === "audio" ? new URL(hit.audio, location.href).href : hit[name])),
+    ...COLUMNS.map((name) => (WRITTEN[name] ? WRITTEN[name](hit) : hit[name])),
     ...extra.map((name) => hit.metadata?.[name]),
   ]);
   return [[...COLUMNS, ...extra], ...rows].map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";

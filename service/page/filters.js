@@ -12,7 +12,7 @@ export function startFilters() {
   fields.path = el("input", { type: "text", id: "in", list: "folders", placeholder: "birds/ or *.flac", autocomplete: "off", spellcheck: "false" });
   fields.shortest = el("input", { type: "number", id: "shortest", min: "0", step: "any", placeholder: "0", inputmode: "decimal" });
   fields.longest = el("input", { type: "number", id: "longest", min: "0", step: "any", placeholder: "any", inputmode: "decimal" });
-  fields.relevance = el("input", { type: "number", id: "relevance", min: "0", max: "100", step: "5", placeholder: "0", inputmode: "numeric" });
+  fields.relevance = el("input", { type: "number", id: "relevance", min: "0", max: "100", step: "any", placeholder: "0", inputmode: "decimal" });
   fields.filter = el("input", { type: "text", id: "filter", placeholder: 'format = "wav" and not metadata.artist = "…"', autocomplete: "off", spellcheck: "false", maxlength: "2000" });
   const folders = el("datalist", { id: "folders" });
   byId("filters").append(

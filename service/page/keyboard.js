@@ -2,6 +2,8 @@
 import { byId, takesKeys } from "./dom.js";
 import { toggleFilters } from "./filters.js";
 import { lettersOn, showHelp } from "./help.js";
+import { selectedPoint } from "./map_view.js";
+import { exampleOf } from "./moments.js";
 import * as player from "./player.js";
 import { toggleFollow } from "./player_bar.js";
 import { move, selectedHit, steer, toggleSelected } from "./results.js";
@@ -11,8 +13,8 @@ const LETTERS = {
   s: () => change({ view: "search" }, { push: true }),
   m: () => change({ view: "map" }, { push: true }),
   t: () => change({ view: "tags" }, { push: true }),
-  l: () => selectedHit() && steer(selectedHit().id, "like"),
-  n: () => selectedHit() && steer(selectedHit().id, "unlike"),
+  l: () => steerBy("like"),
+  n: () => steerBy("unlike"),
   r: () => player.repeat(!player.repeats),
   a: toggleFollow,
   f: toggleFilters,
@@ -51,6 +53,13 @@ function ofPage(event) {
   if (state.view === "search" && event.key === "ArrowDown") return () => move(1);
   if (state.view === "search" && event.key === "ArrowUp") return () => move(-1);
   return lettersOn() ? (LETTERS[event.key] ?? null) : null;
+}
+
+/** More like, or not like, what is selected where that can be seen. */
+function steerBy(field) {
+  const row = state.view === "search" && selectedHit();
+  const example = row ? exampleOf(row) : state.view === "map" ? selectedPoint() : null;
+  if (example) steer(example, field);
 }
 
 /** Space is for the selected row where rows are on show, else for what is loaded. */

@@ -81,6 +81,11 @@ export function startMap() {
   if (state.view === "map") enter();
 }
 
+/** The id of the selected point's clip, null without. */
+export function selectedPoint() {
+  return points && selected >= 0 ? points.ids[selected] : null;
+}
+
 async function enter() {
   loading ??= load();
   await loading;

@@ -2,8 +2,9 @@
 import { clipOf, nameOf } from "./clips.js";
 import { byId, el } from "./dom.js";
 import { icon } from "./icons.js";
+import { readExample } from "./moments.js";
 import { change, onChange, state } from "./state.js";
-import { split } from "./times.js";
+import { point, split } from "./times.js";
 
 const PAUSE = 200; // ms after the last key press
 
@@ -36,11 +37,13 @@ function asked(query) {
 
 function showChips() {
   const chips = [];
-  if (state.sound) chips.push(chip("like the sound", state.sound.name, () => change({ sound: null })));
+  if (state.sound) chips.push(chip("like the sound", state.sound.name, () => change({ sound: null }, { push: true })));
   for (const field of ["like", "unlike"]) {
-    for (const id of state[field]) {
-      const without = () => change({ [field]: state[field].filter((each) => each !== id) }, { push: true });
-      chips.push(chip(field === "like" ? "more like" : "not like", split(nameOf(id))[1], without, field));
+    for (const example of state[field]) {
+      const { id, at } = readExample(example);
+      const without = () => change({ [field]: state[field].filter((each) => each !== example) }, { push: true });
+      const name = split(nameOf(id))[1] + (at === undefined ? "" : ` at ${point(at)}`);
+      chips.push(chip(field === "like" ? "more like" : "not like", name, without, field));
       if (nameOf(id) === id) clipOf(id).then(showChips, () => {});
     }
   }

@@ -2,6 +2,7 @@
 import { clipOf } from "./clips.js";
 import { Detail } from "./detail.js";
 import { byId, el } from "./dom.js";
+import { exampleOf } from "./moments.js";
 import { clearNotice, showProblem } from "./notice.js";
 import { isAbort } from "./problem.js";
 import * as player from "./player.js";
@@ -17,6 +18,13 @@ const ending = new IntersectionObserver(
   },
   { rootMargin: "600px" },
 );
+/** What the buttons of a row do. */
+const DOES = {
+  select,
+  open: toggleOpen,
+  like: ({ hit }) => steer(exampleOf(hit), "like"),
+  unlike: ({ hit }) => steer(exampleOf(hit), "unlike"),
+};
 let rows = [];
 let selected = null;
 let cursor = null;
@@ -32,7 +40,7 @@ export function hits() {
 
 /** How many sounds fit in all. */
 export function found() {
-  return total ?? hits().length;
+  return cursor ? (total ?? hits().length) : hits().length;
 }
 
 /** The selected hit, null without. */
@@ -80,12 +88,13 @@ export function toggleSelected() {
   if (selected) toggleOpen(selected);
 }
 
-/** Adds a clip to what the search should be like, or not be like. */
-export function steer(id, field) {
+/** Adds a clip, or a moment of one, to what the search should be like, or not be like. */
+export function steer(example, field) {
   const other = field === "like" ? "unlike" : "like";
-  const without = (ids) => ids.filter((each) => each !== id);
+  const without = (examples) => examples.filter((each) => each !== example);
   const view = state.view === "map" ? "map" : "search";
-  change({ [field]: [...without(state[field]), id], [other]: without(state[other]), view }, { push: true });
+  const examples = { [field]: [...without(state[field]), example], [other]: without(state[other]) };
+  change({ ...examples, view, clip: view === "map" ? state.clip : "" }, { push: true });
   window.scrollTo({ top: 0 });
 }
 
@@ -143,7 +152,7 @@ function add(found) {
   if (!rows.length) best = found.hits[0]?.score ?? 0;
   cursor = found.next;
   total = found.total;
-  const added = found.hits.map((hit) => new Row(hit, best, { select, open: toggleOpen, like: (row) => steer(row.hit.id, "like"), unlike: (row) => steer(row.hit.id, "unlike") }));
+  const added = found.hits.map((hit) => new Row(hit, best, DOES));
   if (!rows.length) byId("results").replaceChildren(); // a page before this one had nothing to show
   rows = [...rows, ...added];
   byId("results").append(...added.map((row) => row.node));
@@ -170,7 +179,7 @@ function clear() {
 
 function showCount() {
   const question = isQuestion(state);
-  const count = total ?? rows.length;
+  const count = found();
   const number = `${count.toLocaleString("en")}${total === null && cursor ? "+" : ""}`;
   const words = count === 1 ? "sound" : "sounds";
   byId("count").textContent = question ? `${number} ${words}, best first` : rows.length ? `${number} ${words}, by name` : "";
@@ -212,8 +221,8 @@ async function fetchedRow(id) {
   try {
     const clip = await clipOf(id);
     if (state.clip !== id || rows.some(({ hit }) => hit.id === id)) return null; // too late, or there by now
-    const { score, start, end, relevance, ...plain } = clip;
-    const row = new Row(plain, best, { select, open: toggleOpen, like: () => steer(id, "like"), unlike: () => steer(id, "unlike") });
+    const { score, start, end, relevance, moments, ...plain } = clip;
+    const row = new Row(plain, best, DOES);
     row.apart = true; // opened by its address, not found
     rows = [row, ...rows];
     byId("results").prepend(row.node);

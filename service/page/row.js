@@ -1,6 +1,7 @@
 // One sound of a list: play, how well it fits, its name, its waveform with the moment, what to do.
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
+import { momentsOf, whole } from "./moments.js";
 import * as player from "./player.js";
 import { clock, cosine, span, split } from "./times.js";
 import { Waveform } from "./waveform.js";
@@ -110,8 +111,9 @@ function fit(hit, best, id) {
   return el("span", { class: "fit", role: "img", id, "aria-label": title, title }, level);
 }
 
-function times({ start, end, seconds }, id) {
-  const whole = start === undefined || (start === 0 && end >= seconds - 0.05);
-  const moment = whole ? null : el("b", { text: span(start, end) });
-  return el("span", { class: "times", id }, moment, el("span", { text: clock(seconds) }));
+function times(hit, id) {
+  const more = momentsOf(hit).length - 1;
+  const others = more > 0 ? { words: ` +${more}`, title: `and ${more} more, all marked in the waveform` } : { words: "" };
+  const moment = !whole(hit) && el("b", { text: span(hit.start, hit.end) + others.words, title: others.title });
+  return el("span", { class: "times", id }, moment, el("span", { text: clock(hit.seconds) }));
 }

@@ -1,8 +1,10 @@
 // From a state to the request that answers it, and its further pages.
 import { ask, parameters } from "./api.js";
 import { remember } from "./clips.js";
+import { readExample } from "./moments.js";
 
 const PAGE = 50;
+const MOMENTS = 20; // of a recording
 const UNLIKE = -0.5;
 
 /** Whether a state asks for anything; else the library is listed. */
@@ -26,10 +28,11 @@ function request(state, cursor, signal) {
   const filter = filterOf(state);
   const rest = { k: PAGE, ...(cursor ? { cursor } : {}), ...(filter ? { filter } : {}) };
   if (!isQuestion(state)) return ask(`/v1/clips${parameters(rest)}`, { signal });
+  rest.moments = MOMENTS;
   if (state.relevance !== "") rest.min_relevance = Number(state.relevance) / 100;
   const clips = [
-    ...state.like.map((id) => ({ id, weight: 1 })),
-    ...state.unlike.map((id) => ({ id, weight: UNLIKE })),
+    ...state.like.map((example) => ({ ...readExample(example), weight: 1 })),
+    ...state.unlike.map((example) => ({ ...readExample(example), weight: UNLIKE })),
   ];
   if (state.sound) return bySound(state.sound, query, clips, rest, signal);
   if (clips.length) {

@@ -17,9 +17,11 @@ const VIEWS = ["search", "map", "tags"];
 const heard = new Set();
 /** The sounds searched with, by the number that a step of the browser's history has of them. */
 const sounds = [null];
+/** What tells this visit's steps from those of a visit before, whose sounds are gone. */
+const VISIT = performance.timeOrigin;
 
 /**
- * view; query: the sentence; like, unlike: clip ids; path (a part of it), shortest, longest
+ * view; query: the sentence; like, unlike: clips, as moments.js reads them; path (a part of it), shortest, longest
  * (seconds), relevance (0 … 100), filter (in the server's language): what may be found; clip: the
  * id of the opened one; sound: a File to search with, which no address can hold. A change replaces
  * the whole value.
@@ -33,7 +35,7 @@ export function change(patch, { push = false } = {}) {
   const address = toAddress(state);
   if (!sounds.includes(state.sound)) sounds.push(state.sound);
   if (address !== location.pathname + location.search || state.sound !== before.sound) {
-    history[push ? "pushState" : "replaceState"]({ sound: sounds.indexOf(state.sound) }, "", address);
+    history[push ? "pushState" : "replaceState"]({ visit: VISIT, sound: sounds.indexOf(state.sound) }, "", address);
   }
   for (const listener of heard) listener(state, before);
 }
@@ -77,6 +79,7 @@ function fromAddress() {
 
 window.addEventListener("popstate", (event) => {
   const before = state;
-  state = { ...fromAddress(), sound: sounds[event.state?.sound ?? 0] ?? null };
+  const number = event.state?.visit === VISIT ? event.state.sound : 0;
+  state = { ...fromAddress(), sound: sounds[number] };
   for (const listener of heard) listener(state, before);
 });

@@ -1,5 +1,5 @@
 // What is heard in a sound: asked of the server, shown as bars and along time.
-import { ask } from "./api.js";
+import { ask, parameters } from "./api.js";
 import { el } from "./dom.js";
 import { clock, cosine, span } from "./times.js";
 
@@ -14,6 +14,12 @@ export function tagsOf(file, labels, signal) {
   for (const label of labels) form.append("labels", label);
   form.append("timeline", "true");
   return ask("/v1/tags", { body: form, signal });
+}
+
+/** Tags of a clip of the library, however long, by what its index holds: {tags, timeline}. */
+export function tagsOfClip({ id }, signal) {
+  const wanted = parameters({ k: TAGS, timeline: true });
+  return ask(`/v1/clips/${encodeURIComponent(id)}/tags${wanted}`, { signal });
 }
 
 /** The tags as a list of bars, best first. A press on a name calls `find(name)`. */
@@ -40,7 +46,7 @@ export function tagList(tags, find) {
  * on a column calls `seek(seconds)`.
  */
 export function timelineTable(tags, timeline, seek) {
-  const windows = timeline.slice(0, MOST_COLUMNS);
+  const windows = joined(timeline);
   const best = Math.max(...windows.flatMap((each) => each.tags.map((tag) => tag.score)));
   const names = rowNames(tags, windows);
   const head = el("tr", {}, el("th", { scope: "col", text: "from" }), windows.map(({ start, end }) =>
@@ -54,6 +60,21 @@ export function timelineTable(tags, timeline, seek) {
     { class: "timeline", tabindex: "0", role: "region", "aria-label": "Tags along time" },
     el("table", {}, el("thead", {}, head), el("tbody", {}, body)),
   );
+}
+
+/** At most MOST_COLUMNS windows: neighbours of a longer timeline as one, with the best score of each tag. */
+function joined(timeline) {
+  const size = Math.ceil(timeline.length / MOST_COLUMNS);
+  if (size === 1) return timeline;
+  return Array.from({ length: Math.ceil(timeline.length / size) }, (_, number) => {
+    const part = timeline.slice(number * size, (number + 1) * size);
+    const best = new Map();
+    for (const tag of part.flatMap((each) => each.tags)) {
+      if (!(best.get(tag.name)?.score >= tag.score)) best.set(tag.name, tag);
+    }
+    const tags = [...best.values()].sort((one, other) => other.score - one.score);
+    return { start: part[0].start, end: part.at(-1).end, tags };
+  });
 }
 
 /** The overall tags first, then what only single windows have. */

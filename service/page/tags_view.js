@@ -5,7 +5,7 @@ import { clearNotice, showProblem } from "./notice.js";
 import { peaksOfFile } from "./peaks.js";
 import { isAbort } from "./problem.js";
 import * as player from "./player.js";
-import { change } from "./state.js";
+import { change, state } from "./state.js";
 import { tagList, tagsOf, timelineTable } from "./tagging.js";
 import { clock } from "./times.js";
 import { Waveform } from "./waveform.js";
@@ -44,7 +44,7 @@ export async function tagFile(file) {
   asked?.abort();
   const ours = (asked = new AbortController());
   present = file;
-  change({ view: "tags" });
+  change({ view: "tags" }, { push: state.view !== "tags" });
   parts.answer.replaceChildren(el("p", { class: "soft", text: `Listening to ${file.name} …` }));
   const labels = parts.labels.value.split(";").map((label) => label.trim()).filter(Boolean);
   try {

@@ -9,6 +9,11 @@ export function clock(seconds, tenths = seconds < 60) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
+/** A point in time: "0:20", without needless tenths. */
+export function point(time) {
+  return clock(time, time < 60 && time % 1 !== 0);
+}
+
 /** A moment: "0:10–0:20", without needless tenths. */
 export function span(start, end) {
   const tenths = end < 60 && (start % 1 !== 0 || end % 1 !== 0);

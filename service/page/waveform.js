@@ -1,5 +1,6 @@
-// A sound drawn as bars, its matching moment marked, the part that was heard in another colour.
+// A sound drawn as bars, its matching moments marked, the part that was heard in another colour.
 import { colour, el } from "./dom.js";
+import { momentsOf } from "./moments.js";
 import { peaksOf } from "./peaks.js";
 
 const BAR = 2; // pixels of a bar and of the gap after it, together 3
@@ -23,6 +24,7 @@ const sizes = new ResizeObserver((entries) => {
 export class Waveform {
   constructor(clip, seek) {
     this.clip = clip;
+    this.marked = momentsOf(clip);
     this.canvas = el("canvas", { class: "waveform", "aria-hidden": "true" });
     this.canvas.addEventListener("click", (event) => {
       event.stopPropagation();
@@ -79,17 +81,14 @@ export class Waveform {
     this.canvas.height = Math.round(height * scale);
     const brush = this.canvas.getContext("2d");
     brush.scale(scale, scale);
-    const { seconds, start, end } = this.clip;
-    const marked = start !== undefined && end - start < seconds - 0.05;
+    const { seconds } = this.clip;
     const x = (time) => (time / seconds) * width;
-    if (marked) {
-      brush.fillStyle = colour("--moment-band");
-      brush.fillRect(x(start), 0, Math.max(2, x(end) - x(start)), height);
-    }
+    brush.fillStyle = colour("--moment-band");
+    for (const { start, end } of this.marked) brush.fillRect(x(start), 0, Math.max(2, x(end) - x(start)), height);
     const inks = { plain: colour("--wave"), moment: colour("--moment"), heard: colour("--accent") };
     for (let left = 0; left < width; left += BAR + 1) {
       const time = (left / width) * seconds;
-      const inside = marked && time >= start && time < end;
+      const inside = this.marked.some(({ start, end }) => time >= start && time < end);
       brush.fillStyle = this.time !== null && time < this.time ? inks.heard : inside ? inks.moment : inks.plain;
       const bar = Math.max(1.5, this.height(left / width, (BAR + 1) / width) * (height - 4));
       brush.fillRect(left, (height - bar) / 2, BAR, bar);

@@ -15,7 +15,7 @@ from m2d_clap.service.openapi import reference
 from m2d_clap.service.problems import MEDIA_TYPE, Problem
 from m2d_clap.service.schemas import Clip, Hits
 from m2d_clap.service.schemas import Problem as ProblemBody
-from m2d_clap.service.searching import Found
+from m2d_clap.service.searching import Found, Scored
 
 
 async def _engine(request: Request) -> Engine:  # not async, it would wait for a thread each time
@@ -66,23 +66,12 @@ def clip(found: index.Clip) -> Clip:
 
 def hits(found: Found) -> Hits:
     """A page of hits as it is answered."""
+    told = [{**_facts(each.hit.clip), **_moment(each)} for each in found.hits]
+    if found.moments:
+        for hit, moments in zip(told, found.moments, strict=True):
+            hit["moments"] = [_moment(each) for each in moments]
     # Validated in one go, not hit by hit.
-    return Hits.model_validate(
-        {
-            "hits": [
-                {
-                    **_facts(hit.clip),
-                    "score": hit.score,
-                    "relevance": relevance,
-                    "start": hit.start,
-                    "end": hit.end,
-                }
-                for hit, relevance in zip(found.hits, found.relevance, strict=True)
-            ],
-            "next": found.next,
-            "total": found.total,
-        }
-    )
+    return Hits.model_validate({"hits": told, "next": found.next, "total": found.total})
 
 
 def unchanged(request: Request, tag: str) -> Response | None:
@@ -99,6 +88,16 @@ def unchanged(request: Request, tag: str) -> Response | None:
 def caching(tag: str) -> Mapping[str, str]:
     """Headers of what may be kept by its reader alone, and asked for again by its tag."""
     return {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
+
+
+def _moment(found: Scored) -> dict[str, Any]:
+    hit = found.hit
+    return {
+        "score": hit.score,
+        "relevance": found.relevance,
+        "start": hit.start,
+        "end": hit.end,
+    }
 
 
 def _facts(found: index.Clip) -> dict[str, Any]:

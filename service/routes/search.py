@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,12 +21,15 @@ from m2d_clap.service.schemas import (
     Identifier,
     Least,
     LeastRelevance,
+    Moments,
     Narrowed,
+    Second,
     Text,
     TextQuery,
 )
 
 MOST_FILES = 10
+Asked = TypeVar("Asked", bound=Narrowed)
 
 router = APIRouter(tags=["search"])
 
@@ -68,15 +71,20 @@ async def search_audio(
     ] = None,
     min_score: Annotated[Least | None, Form()] = None,
     min_relevance: Annotated[LeastRelevance | None, Form()] = None,
+    moments: Annotated[Moments, Form()] = 1,
 ) -> Hits:
     """Find the sounds like an uploaded one. A next page takes the same upload again."""
-    narrowed = Narrowed(
-        k=k,
-        cursor=cursor,
-        filter=filter,
-        within=within,
-        min_score=min_score,
-        min_relevance=min_relevance,
+    narrowed = _valid(
+        Narrowed,
+        {
+            "k": k,
+            "cursor": cursor,
+            "filter": filter,
+            "within": within,
+            "min_score": min_score,
+            "min_relevance": min_relevance,
+            "moments": moments,
+        },
     )
     return hits(await searching.by_sound(engine, file.file, narrowed))
 
@@ -139,26 +147,41 @@ async def search(request: Request, engine: Backend) -> Hits:
 async def get_similar_clips(
     clip_id: Identifier,
     engine: Backend,
+    at: Annotated[Second | None, Query()] = None,
     k: Annotated[Count, Query()] = 10,
     cursor: Annotated[Cursor | None, Query()] = None,
     filter: Annotated[FilterText | None, Query()] = None,
+    within: Annotated[
+        Text | None, Query(description="only below this folder of the library")
+    ] = None,
     min_score: Annotated[Least | None, Query()] = None,
     min_relevance: Annotated[LeastRelevance | None, Query()] = None,
+    moments: Annotated[Moments, Query()] = 1,
 ) -> Hits:
-    """The other clips that sound like this one."""
-    narrowed = Narrowed(
-        k=k, cursor=cursor, filter=filter, min_score=min_score, min_relevance=min_relevance
+    """The other clips that sound like this one, or like its moment `at` a second."""
+    narrowed = _valid(
+        Narrowed,
+        {
+            "k": k,
+            "cursor": cursor,
+            "filter": filter,
+            "within": within,
+            "min_score": min_score,
+            "min_relevance": min_relevance,
+            "moments": moments,
+        },
+        "query",
     )
-    return hits(await searching.similar(engine, clip_id, narrowed))
+    return hits(await searching.similar(engine, clip_id, at, narrowed))
 
 
-def _valid(model: type[schemas.Query], body: Any) -> schemas.Query:
-    """Raises RequestValidationError, as FastAPI does for the bodies it reads itself."""
+def _valid(model: type[Asked], given: Any, where: Literal["body", "query"] = "body") -> Asked:
+    """Raises RequestValidationError, as FastAPI does for what it reads itself."""
     try:
-        return model.model_validate(body)
+        return model.model_validate(given)
     except ValidationError as error:
-        errors = [{**each, "loc": ("body", *each["loc"])} for each in error.errors()]
-        raise RequestValidationError(errors, body=body) from error
+        errors = [{**each, "loc": (where, *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(errors, body=given) from error
 
 
 def _wrong(field: str, message: str) -> RequestValidationError:

@@ -1,16 +1,16 @@
-"""Tagging uploads."""
+"""Tagging uploads, and sounds of the library."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import StringConstraints
 
 from m2d_clap.service import schemas, tags
 from m2d_clap.service.routes import examples
 from m2d_clap.service.routes.parts import Backend, Flag, Upload, example, refusals
-from m2d_clap.service.schemas import Count, Tags
+from m2d_clap.service.schemas import Count, Identifier, Tags
 
 LabelName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Names = Annotated[
@@ -51,15 +51,45 @@ async def tag(
         found = await tags.by_head(engine, file.file, k, timeline)
     else:
         found = await tags.by_sentences(engine, file.file, labels or (), k, timeline)
+    return _written(found)
+
+
+@router.get(
+    "/clips/{clip_id}/tags",
+    operation_id="get_clip_tags",
+    responses=example(examples.TAGS)
+    | refusals(
+        "unknown-clip", "invalid-request", "busy", "worker-down", "no-text-encoder",
+        "encoding-failed",
+    ),
+)  # fmt: skip
+async def get_clip_tags(
+    clip_id: Identifier,
+    engine: Backend,
+    labels: Annotated[
+        list[LabelName] | None,
+        Query(
+            max_length=50, description="your own, the parameter repeated; else the built-in ones"
+        ),
+    ] = None,
+    k: Annotated[Count, Query()] = 10,
+    timeline: Annotated[Flag, Query(description="also tell when what can be heard")] = False,
+) -> Tags:
+    """Say what can be heard in a sound of the library, however long, and when: in each of the
+    windows of ten seconds that its index holds. Nothing is decoded for it."""
+    return _written(await tags.of_clip(engine, clip_id, labels or (), k, timeline))
+
+
+def _written(found: tags.Tagged) -> Tags:
     moments = None
     if found.timeline is not None:
         moments = [
-            schemas.Moment(start=m.start, end=m.end, tags=_written(m.tags)) for m in found.timeline
+            schemas.Moment(start=m.start, end=m.end, tags=_listed(m.tags)) for m in found.timeline
         ]
-    return Tags(scores=found.scores, tags=_written(found.tags), timeline=moments)
+    return Tags(scores=found.scores, tags=_listed(found.tags), timeline=moments)
 
 
-def _written(found: Sequence[tags.Scored]) -> list[schemas.Tag]:
+def _listed(found: Sequence[tags.Scored]) -> list[schemas.Tag]:
     return [
         schemas.Tag(name=t.label.name, mid=t.label.mid, score=t.score, relevance=t.relevance)
         for t in found

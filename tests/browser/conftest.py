@@ -42,7 +42,8 @@ def scene(kinds: list[str], each: float = 10.0) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One sound of every kind, and a recording whose church bell rings from 0:20 to 0:30."""
+    """One sound of every kind, a recording whose church bell rings from 0:20 to 0:30, and a longer
+    one where it rings from 0:10 to 0:20 and from 1:00 to 1:10."""
     folder = tmp_path_factory.mktemp("library")
     write_library(folder, per_kind=1)
     (folder / "sounds" / "field").mkdir()
@@ -51,6 +52,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         RATE,
         scene(["wind", "birds", "church_bell", "footsteps", "rain"]),
     )
+    evening = ["wind", "church_bell", *["rain", "wind"] * 2, "church_bell", *["wind", "rain"] * 3]
+    wavfile.write(folder / "sounds" / "field" / "evening.wav", RATE, scene(evening))
     return folder / "sounds"
 
 

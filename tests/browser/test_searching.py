@@ -269,7 +269,7 @@ def test_another_sentence_leaves_what_was_opened_before_behind(visit: Any) -> No
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="About it").wait_for()
     page.get_by_label("A sentence that says").fill("church bell")
-    page.locator(".row:first-child .name", has_text="bell").wait_for()
+    page.wait_for_url("**q=church+bell**")
     page.get_by_role("heading", name="About it").wait_for(state="detached")
     assert "clip=" not in page.url
 

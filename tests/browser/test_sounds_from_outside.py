@@ -41,7 +41,7 @@ def test_a_dropped_sound_is_tagged_along_time(visit: Any, library: Path, dark: b
     page.get_by_role("button", name="Find sounds like it").click()
     page.get_by_text("best first").wait_for()
     page.get_by_label("Also in this search").get_by_text("walk.wav").wait_for()
-    assert page.locator(".row .name").first.inner_text() == "morning walk.wav"
+    assert "morning walk.wav" in page.locator(".row .name").all_inner_texts()[:2]
 
 
 @pytest.mark.parametrize("dark", [False, True])
