@@ -65,7 +65,9 @@ def import_published(file: Path, hints: Hints = Hints()) -> Checkpoint:
     norm_stats = tensors.pop("norm_stats", None)
     config = _config(file, tensors, norm_stats, args, folder, hints)
     weights = {_place(key): tensor.float() for key, tensor in tensors.items()}
-    weights.setdefault("logit_scale", torch.tensor(math.log(1 / 0.07)))
+    # Stages 2 and 2.1, whose text encoder is inside, begin at the cap; all others at 1 / 0.07.
+    scale = 100 if config.text.included else 1 / 0.07
+    weights.setdefault("logit_scale", torch.tensor(math.log(scale)))
     checkpoint = Checkpoint(config, weights)
     checkpoint.clap()  # strict: a missing or strange weight is refused here, not when serving
     return checkpoint

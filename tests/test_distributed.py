@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 from m2d_clap.model.errors import ClapError
-from m2d_clap.training.distributed import device_of
+from m2d_clap.training import distributed
+from m2d_clap.training.distributed import device_of, once
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 STAGES = ("1", "1.1", "2", "1-mini", "2.1-mini")
@@ -81,3 +83,29 @@ def test_more_processes_than_gpus_are_told_how_many_there_are(
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(ClapError, match="--nproc-per-node 2"):
         device_of("auto")
+
+
+def test_a_device_that_is_none_or_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of("auto") == "cpu"
+    with pytest.raises(ClapError, match="no CUDA device"):
+        device_of("cuda")
+    with pytest.raises(typer.BadParameter, match="auto, cpu, cuda, not 'tpu'"):
+        device_of("tpu")
+
+
+def test_what_the_first_process_finds_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def refuse() -> None:
+        asked.append(distributed.rank())
+        raise ClapError("a leak")
+
+    once(lambda: asked.append(0))
+    with pytest.raises(ClapError, match="a leak"):
+        once(refuse)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "everywhere", lambda holds: False)
+    with pytest.raises(ClapError, match="the first process says why"):
+        once(refuse)
+    assert asked == [0, 0]

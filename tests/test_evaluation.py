@@ -240,6 +240,18 @@ def test_a_head_that_knows_the_classes_tags_by_itself(stacked: bool, files: list
     assert found.mean_ap == pytest.approx(np.mean(list(found.per_class.values())))
 
 
+def test_classes_that_a_head_does_not_know_are_left_out_with_a_remark(files: list[Path]) -> None:
+    clap = random_clap(dataclasses.replace(CONFIG, labels=("Timpani", "Rain"), head_input=16), 0)
+    dataset = dataclasses.replace(DATASETS["audioset"], seconds=0.4)
+    scores = ask(clap, Question(rows_for(dataset, files), dataset), [Protocol.TAGGING])
+    assert scores.tagging is not None
+    assert (scores.tagging.source, scores.tagging.n) == ("head", 8)
+    assert (set(scores.tagging.per_class), scores.tagging.left_out) == ({"Rain"}, ("Bark",))
+    (line,) = lines(scores)
+    assert "1 classes, by the head; left out, unknown to it: Bark" in line.note
+    assert not published(line, dataset)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["gtzan", "fsd50k", "audiocaps"])
@@ -301,6 +313,7 @@ def test_the_command_keeps_its_keys_and_adds_the_protocols(
         ("--protocol", "linear", "--zero-shot-where", "source=ESC"),
         ("--protocol", "retrieval", "--min-train", "8"),
         ("--protocol", "fine-tune", "--base-rate", "0"),
+        ("--device", "tpu"),
     ):
         assert CliRunner().invoke(app, [*words, *wrong]).exit_code == 2
 

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score, average_precision_score
 
+from m2d_clap.training import metrics
 from m2d_clap.training.evaluation.confidence import Interval
 from m2d_clap.training.evaluation.retrieval import rank_captions
-from m2d_clap.training.metrics import accuracy, average_precision, mean_average_precision
+from m2d_clap.training.metrics import (
+    accuracy,
+    average_precision,
+    mean_average_precision,
+    retrieval,
+)
 
 seeds = st.integers(0, 10_000)
 
@@ -32,6 +38,19 @@ def test_average_precision_equals_scikit_learns_also_where_scores_are_equal(
     if known.any():
         expected = average_precision_score(truth[:, known], scores[:, known], average="macro")
         assert mean_average_precision(scores, truth) == pytest.approx(expected, abs=1e-9)
+
+
+def test_queries_ranked_in_blocks_have_the_same_figures_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(31, 40)).astype(np.float32).round(1)
+    truth = rng.uniform(size=scores.shape) < 0.2
+    truth[0], truth[:, 0] = True, True
+    both = [(scores, truth), (scores.T, truth.T)]  # as `evaluate` asks
+    whole = [retrieval(*each) for each in both]
+    monkeypatch.setattr(metrics, "AT_ONCE", 160)  # four queries, or five
+    assert [retrieval(*each) for each in both] == whole
 
 
 @settings(max_examples=30, deadline=None)

@@ -35,6 +35,7 @@ from m2d_clap.training.evaluation.report import lines, published
 from m2d_clap.training.evaluation.truth import Labelled
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.manifest import Row, write_manifest
+from m2d_clap.training.shards import load_log_mels
 
 RATE = 16000
 CONFIG = ClapConfig(
@@ -204,6 +205,32 @@ def test_other_settings_or_sounds_never_find_an_old_score(
     tuned(parent, rows[:-2], tmp_path, stage=stage)
     tuned(Checkpoint.of(random_clap(CONFIG, 1)), rows, tmp_path, stage=stage)
     assert len(list((tmp_path / "runs").iterdir())) == 4
+
+
+def test_whole_clips_are_as_long_as_the_longest_and_prepared_shards_are_taken(
+    parent: Checkpoint, files: list[Path], tmp_path: Path
+) -> None:
+    rows, cache = rows_of(files, "train", "test"), tmp_path / "cache"
+    parts = [[row for row in rows if row.split == split] for split in ("train", "test")]
+    for part in parts:  # as `prepare` does
+        load_log_mels(part, parent.config.front_end, cache)
+    mixed = [row for both in zip(*parts, strict=True) for row in both]
+    whole = dataclasses.replace(OWN, name="whole", seconds=None)
+    tuned(parent, mixed, tmp_path, whole, dataclasses.replace(QUICK, epochs=1))
+    assert len(list(cache.glob("log-mels-*.safetensors"))) == 2
+    (settings,) = (tmp_path / "runs").rglob("settings.json")
+    assert json.loads(settings.read_text())["stage"]["frames"] == 64  # the longest has 54
+
+
+def test_several_processes_are_refused(
+    parent: Checkpoint, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(rows_of(files, "train", "test"), tmp_path / "m.csv")
+    parent.save(tmp_path / "tiny")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["evaluate", str(tmp_path / "tiny"), str(tmp_path / "m.csv")]
+    result = CliRunner().invoke(build(), [*words, "--protocol", "fine-tune"])
+    assert isinstance(result.exception, ClapError) and "without torchrun" in str(result.exception)
 
 
 def test_the_split_valid_chooses_the_weights_that_are_tested(

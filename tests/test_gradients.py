@@ -36,7 +36,7 @@ def gradients_at_once(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def assert_equal(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        assert (found[name] - tensor).abs().max() < 1e-6 + 1e-5 * tensor.abs().max(), name
+        assert (found[name] - tensor).abs().max() < 1e-6 + 2e-5 * tensor.abs().max(), name
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -3,9 +3,11 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import wavfile
 
 from m2d_clap.training.leaks import LeakError, find_leaks, refuse_leaks, refuse_leaks_of
 from m2d_clap.training.manifest import (
@@ -57,6 +59,30 @@ def test_what_spreadsheets_write_is_read(tmp_path: Path) -> None:
     rain, wind = read_manifest(manifest(tmp_path, text))
     assert (rain.captions, rain.line) == (("rain, then\nthunder",), 3)
     assert wind.line == 5
+
+
+def test_rows_of_one_sound_and_split_are_one(tmp_path: Path) -> None:
+    text = (
+        "file,caption,label,labels,split,licence\n"
+        "x.wav,a dog,dog,,train,CC0\n"
+        "y.wav,,church_bell,,test,CC0\n"
+        "./x.wav,a bark,dog,animal,train,CC0\n"
+        "x.wav,a dog,,,valid,CC BY\n"
+        "y.wav,,rain,,test,CC0\n"
+        "x.wav,a dog,,,train,CC0\n"
+    )
+    dog, bell, valid = read_manifest(manifest(tmp_path, text))
+    assert dog.captions == ("a dog", "a bark", "a dog")  # two who said the same are two
+    assert (dog.label, dog.labels, dog.split, dog.line) == ("dog", ("dog", "animal"), "train", 2)
+    assert (bell.captions, bell.label) == (("church bell", "rain"), "")
+    assert (bell.labels, bell.columns["licence"]) == (("church_bell", "rain"), "CC0")
+    assert (valid.captions, valid.split) == (("a dog",), "valid")
+
+
+def test_rows_of_one_sound_that_disagree_are_refused_with_their_lines(tmp_path: Path) -> None:
+    text = "file,caption,weight\nx.wav,rain,\ny.wav,wind,\nx.wav,a storm,2\n"
+    with pytest.raises(ManifestError, match=r"lines 2 and 4: both are .*x\.wav .* 'weight'"):
+        read_manifest(manifest(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -273,6 +299,17 @@ def test_equal_content_is_a_leak_and_files_of_another_size_are_never_read(
     (leak,) = find_leaks(rows)
     assert (leak.kind, leak.evaluated.file.name) == ("content", "copy")
     assert {"longer", "empty", "empty too"}.isdisjoint(read)
+
+
+def test_silence_is_no_recording_that_could_leak(tmp_path: Path) -> None:
+    click = np.zeros(60_000, np.int16)
+    click[-9] = 1
+    for content, samples in (("nothing", np.zeros(60_000, np.int16)), ("a click", click)):
+        for side in ("learned", "tested"):
+            wavfile.write(tmp_path / f"{content} {side}.wav", 44100, samples)
+    rows = [row(file, "train" if "learned" in file.name else "test") for file in tmp_path.iterdir()]
+    (leak,) = find_leaks(rows)
+    assert leak.learned.file.name == "a click learned.wav"
 
 
 def test_leaks_are_refused_with_lines_a_count_and_the_remedy() -> None:

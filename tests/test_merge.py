@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service.cli import build
+from m2d_clap.training import leaks
 from m2d_clap.training.leaks import find_leaks
 from m2d_clap.training.manifest import Row, read_manifest
 from m2d_clap.training.merge import unheard
@@ -73,6 +74,28 @@ def test_recordings_files_and_contents_that_others_hold_are_left_out(tmp_path: P
     assert told == {"manifest": str(tmp_path / "out.csv"), "rows": 1, "left_out": 5}
     (row,) = read_manifest(tmp_path / "out.csv")
     assert row.file.name == "good.wav"
+
+
+def test_every_file_is_looked_at_once_however_many_copies_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = []
+    for number in range(6):
+        (tmp_path / f"{number}.wav").write_text("copy" if number else "another")
+        rows.append(Row(tmp_path / f"{number}.wav", ("x",), "", "train", {}))
+    (tmp_path / "test.wav").write_text("copy")
+    others = [Row(tmp_path / "test.wav", ("x",), "", "fold3", {})]
+    seen: list[str] = []
+    look = leaks._on_disk
+
+    def noted(file: Path) -> leaks._OnDisk:
+        seen.append(file.name)
+        return look(file)
+
+    monkeypatch.setattr(leaks, "_on_disk", noted)
+    assert unheard(rows, others) == rows[:1]
+    assert len(seen) == len(set(seen)) == 7
+    assert unheard(rows, []) == rows
 
 
 def test_nothing_left_is_an_error_and_writes_nothing(tmp_path: Path) -> None:

@@ -21,8 +21,18 @@ TINY = runpy.run_path(str(Path(__file__).with_name("distributed_run.py")))
 trainer_of: Callable[..., Trainer] = TINY["trainer"]
 
 
+_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def other_tests_threads() -> None:
+    _others.update(threading.enumerate())
+
+
 def threads() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("prefetch")]
+    """Of this test alone: trainers of others may not have been collected yet."""
+    mine = set(threading.enumerate()) - _others
+    return [thread.name for thread in mine if thread.name.startswith("prefetch")]
 
 
 @given(st.lists(st.integers(0, 9), max_size=20), st.integers(0, 4))

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
 from m2d_clap.model.errors import ClapError
 from m2d_clap.service.cli import build
+from m2d_clap.training.captioning.recipe import CAPTION_MINI
 from m2d_clap.training.m2d import PredictorConfig
 from m2d_clap.training.report import writing
 from m2d_clap.training.report.curves import read_curves
@@ -295,6 +297,30 @@ def test_a_stopped_run_can_be_reported(tmp_path: Path, monkeypatch: pytest.Monke
     text = reported()
     assert "Stopped, or still running: 1.0 of 3 epochs" in text
     assert "6 clips and" in text
+
+
+def test_a_captioners_run_has_curves_and_says_what_scores_it(
+    trained: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "captions"
+    folder.mkdir()
+    settings = {"stage": dataclasses.asdict(CAPTION_MINI), "seed": 0}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    curves = "step,epoch,loss,valid_cider_d\n1,7.0,2.5,0.5\n2,14.0,2.0,0.25\n"
+    (folder / "curves.csv").write_text(curves)
+    assert "no checkpoint yet" in reported(folder).text
+    shutil.copytree(trained[0] / "tiny" / "last", folder / "best")
+    page = reported(folder)
+    assert f"m2d-clap evaluate {folder / 'best'} MANIFEST --protocol captions" in page.text
+    assert any(n.attrs["aria-label"].startswith("CIDEr-D: 0.5") for n in page.all("svg"))
+    assert "7epoch of the best checkpoint" in page.text
+    assert command("report", trained[0] / "tiny").exit_code == 2  # its rows are not known
+
+
+def reported(folder: Path) -> Node:
+    """A report's page, of a run alone."""
+    said = json.loads(command("report", folder).stdout)
+    return Node(Path(said["report"]).read_text(encoding="utf-8"))
 
 
 def test_a_report_that_fails_costs_nothing_else(

@@ -1,5 +1,6 @@
 """Sounds are prepared once, in parts that a stop cannot hurt and damage cannot hide in."""
 
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,8 @@ from safetensors.torch import save_file
 from scipy.io import wavfile
 from typer.testing import CliRunner
 
-from m2d_clap.model import read_audio
-from m2d_clap.model.config import FrontEndConfig
+from m2d_clap.model import Checkpoint, Clap, ClapConfig, read_audio
+from m2d_clap.model.config import EncoderConfig, FrontEndConfig
 from m2d_clap.model.errors import AudioError
 from m2d_clap.model.mel import log_mel
 from m2d_clap.service.cli import build
@@ -116,6 +117,19 @@ def test_a_changed_file_is_heard_again_and_its_shard_only(rows: list[Row], tmp_p
     assert len(set((tmp_path / "cache").glob("*.safetensors")) - before) == 1
 
 
+def test_shards_are_found_however_a_path_is_spelled_and_told_where_they_are_not(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load_log_mels(rows, FRONT_END, tmp_path / "cache")
+    assert (first.made, first.shards) == (3, 3)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for folder in (Path(), Path("folder/..")):
+        spelled = [dataclasses.replace(row, file=folder / row.file.name) for row in rows]
+        again = load_log_mels(spelled, FRONT_END, tmp_path / "cache")
+        assert (again.made, again.shards) == (0, 3)
+
+
 def test_damage_is_found_and_named(rows: list[Row], tmp_path: Path) -> None:
     load_log_mels(rows, FRONT_END, tmp_path / "cache")
     shard = min((tmp_path / "cache").glob("*.safetensors"))
@@ -146,6 +160,26 @@ def test_the_command_prepares_and_checks(rows: list[Row], tmp_path: Path) -> Non
     assert json.loads(result.stdout) == {
         "sounds": 5,
         "shards": 3,
+        "made": 3,
         "cache": str(tmp_path / "out"),
     }
     assert list((tmp_path / "out").glob("captions-*"))
+
+
+def test_the_command_hears_as_the_parent_does_and_repeats_what_it_was_given(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    heard = FrontEndConfig.for_rate(32000)
+    sizes = EncoderConfig(frames=64, width=16, depth=1, heads=2)
+    Checkpoint.of(Clap(ClapConfig(front_end=heard, encoder=sizes))).save(tmp_path / "a parent")
+    lines = [f"{row.file.name},noise,train,CC0" for row in rows]
+    (tmp_path / "m.csv").write_text("\n".join(["file,label,split,licence", *lines]))
+    parent, out = ["--parent", str(tmp_path / "a parent")], tmp_path / "out"
+    words = ["prepare", str(tmp_path / "m.csv"), str(out), "--without-licence", "NC", *parent]
+    result = CliRunner().invoke(build(), [*words, "--stage", "1.1"])
+    assert result.exit_code == 0, result.exception
+    assert verify(rows, heard, out) == 3
+    told = f"m2d-clap train {tmp_path / 'm.csv'} --stage 1.1 --parent '{tmp_path / 'a parent'}' "
+    assert f"{told}--without-licence NC --cache {out}" in result.stdout
+    assert "3 shards, 3 made anew" in result.stdout
+    assert CliRunner().invoke(build(), [*words, "--stage", "1-mini"]).exit_code == 2

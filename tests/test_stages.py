@@ -182,6 +182,15 @@ def test_a_stage_hears_as_its_parent_and_keeps_its_licence_and_what_it_does_not_
     assert made.config.front_end == heard
 
 
+def test_captions_embedded_outside_are_refused_to_a_parent_with_a_text_encoder_inside() -> None:
+    gentle = STAGES["1-gentle-mini"]
+    with pytest.raises(CheckpointError, match=r"2\.1 has one of its own inside.*: 1\.1, 2, 2\.1"):
+        following(gentle, small("2.1").model)
+    outside = dataclasses.replace(small("2.1").model, text=TextConfig("minilm"))
+    assert following(gentle, outside).model.text == outside.text
+    assert following(STAGES["2.1-mini"], small("2.1").model).learns_text
+
+
 @pytest.mark.parametrize("name", ["2.1", "1.1"])
 def test_published_weights_go_on_in_the_papers_later_stages(
     name: str, golden_claps: dict[str, Clap], monkeypatch: pytest.MonkeyPatch

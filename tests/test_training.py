@@ -17,12 +17,14 @@ from typer.testing import CliRunner
 
 from m2d_clap.model import Checkpoint
 from m2d_clap.model.config import ClapConfig, EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.model.errors import ClapError
 from m2d_clap.service.cli import build
 from m2d_clap.training import captions
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import CaptionBank
 from m2d_clap.training.data import Plan, crop
 from m2d_clap.training.evaluate import evaluate, right_answers
+from m2d_clap.training.execution import within_memory
 from m2d_clap.training.loop import Trainer, TrainingDivergedError
 from m2d_clap.training.losses import caption_loss, contrastive_loss
 from m2d_clap.training.m2d import PredictorConfig
@@ -31,6 +33,7 @@ from m2d_clap.training.masking import random_mask
 from m2d_clap.training.metrics import retrieval
 from m2d_clap.training.optim import average
 from m2d_clap.training.run import RunError, Status, run
+from m2d_clap.training.settings import differences
 from m2d_clap.training.stages import STAGE_1_MINI, STAGES, Stage
 from m2d_clap.training.validation import by_retrieval
 
@@ -109,7 +112,7 @@ def test_the_papers_batches_hold_any_sounds_at_one_length_filled_up_with_zeros()
     assert sorted(m for batch in batches for m in batch.members) == list(range(12))
     assert {batch.columns for batch in batches} == {6}
     sound = torch.full((80, 5), -9.0).half()
-    filled = crop(sound, 8, np.random.default_rng(0), zeros=True)
+    filled = crop(sound, 8, np.random.default_rng(0), fill=0.0)
     assert torch.equal(filled[:, :5], sound.float()) and not filled[:, 5:].any()
     stage = dataclasses.replace(TINY, cut="fixed")
     images = Trainer(stage, training_set(), 0).take().images
@@ -118,8 +121,31 @@ def test_the_papers_batches_hold_any_sounds_at_one_length_filled_up_with_zeros()
 
 def test_a_run_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
     finished(tmp_path)
-    with pytest.raises(RunError, match="other settings"):
+    with pytest.raises(RunError, match="other settings") as refused:
         run(tmp_path, Trainer(TINY, training_set(), 0), {"a": 2}, None)
+    assert str(refused.value).endswith("there → now:\n  a: 1 → 2")
+
+
+def test_what_differs_between_two_runs_is_listed() -> None:
+    old = {"stage": {"rate": 0.1, "learns": ["a"]}, "seed": 0, "more": [1]}
+    new = {"stage": {"rate": 0.2, "learns": ["a"]}, "seed": 0, "parent": None}
+    found = differences(json.dumps(old), json.dumps(new))
+    assert found == [
+        "  more: [1] → not there",
+        "  parent: not there → null",
+        "  stage.rate: 0.1 → 0.2",
+    ]
+    many = differences("{}", json.dumps({f"s{n}": n for n in range(20)}))
+    assert len(many) == 13 and many[-1] == "  and 8 more"
+    assert differences("no JSON", "{}") == ["  all of it: what is there is no JSON object"]
+
+
+def test_a_device_that_is_too_small_is_told_what_needs_less() -> None:
+    told = r"Tried to.*--checkpoint-activations.*--accumulate 2"
+    with pytest.raises(ClapError, match=told), within_memory():
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to\nmore")
+    with pytest.raises(RuntimeError, match="something else"), within_memory():
+        raise RuntimeError("something else")
 
 
 def test_a_loss_that_is_no_number_stops_with_the_last_checkpoint_intact(tmp_path: Path) -> None:

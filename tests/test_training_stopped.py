@@ -15,6 +15,7 @@ import torch
 from m2d_clap.model import Checkpoint
 from m2d_clap.training.loop import Trainer, TrainingDivergedError
 from m2d_clap.training.run import RunError, Status, run
+from m2d_clap.training.stopping import Stop
 from m2d_clap.training.validation import Score
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
@@ -82,6 +83,42 @@ def test_validation_does_not_change_how_a_text_encoder_learns(tmp_path: Path) ->
     assert_same(found, wanted, folders)
     assert wanted.clap.text is not None
     assert not wanted.clap.text.model.training and wanted.clap.audio.training
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_that_is_asked_to_end_saves_the_step_it_is_in(
+    asked: signal.Signals, tmp_path: Path
+) -> None:
+    def stop(status: Status) -> None:
+        if status.step == 5:
+            signal.raise_signal(asked)
+
+    before = signal.getsignal(asked)
+    folders = tmp_path / "stopped", tmp_path / "whole"
+    with pytest.raises(KeyboardInterrupt):
+        finished("1", folders[0], show=stop)
+    assert signal.getsignal(asked) is before
+    assert torch.load(folders[0] / "state.pt", weights_only=True)["step"] == 5
+    found, wanted = (finished("1", folder) for folder in folders)
+    assert_same(found, wanted, folders)
+
+
+def test_asked_in_its_last_step_a_run_comes_to_its_end(tmp_path: Path) -> None:
+    def stop(status: Status) -> None:
+        if status.step == status.steps:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert finished("1", tmp_path, show=stop).step == 20
+
+
+def test_a_second_ctrl_c_ends_at_once() -> None:
+    with Stop() as stop:
+        assert not stop.asked()
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.asked()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture

@@ -71,6 +71,19 @@ def test_sizes_and_settings_come_from_the_tensors_args_and_folder_name(
     assert configs["c"].labels[0] == "Firecracker"  # the smallest mid
 
 
+@pytest.mark.parametrize(("model", "scale"), [("a", 100), ("b", 1 / 0.07)])
+def test_a_file_without_a_scale_gets_the_one_its_stage_begins_with(
+    published: dict[str, Path], model: str, scale: float, tmp_path: Path
+) -> None:
+    whole = torch.load(published[model], weights_only=False)
+    whole["model"] = {n: w for n, w in whole["model"].items() if not n.endswith("logit_scale")}
+    file = tmp_path / published[model].parent.name / "checkpoint.pth"
+    file.parent.mkdir()
+    torch.save(whole, file)
+    found = import_published(file, Hints(heads=2, text_heads=2)).weights["logit_scale"]
+    assert float(found.exp()) == pytest.approx(scale, rel=1e-5)
+
+
 def test_a_file_without_its_folder_name_asks_for_what_is_missing(
     published: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -124,8 +124,7 @@ class Batches:
             of_sound = np.random.default_rng(seeds[place])
             factor = float(np.exp(of_sound.uniform(-np.log(most), np.log(most))))
             long = max(1, round(frames * factor))
-            zeros = self.stage.cut == "fixed"
-            sound = crop(self.data.sounds[batch.members[place]], long, of_sound, zeros)
+            sound = crop(self.data.sounds[batch.members[place]], long, of_sound, self.stage.fill)
             cut.append(stretched(sound, frames))
         return torch.stack(cut)
 

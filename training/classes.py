@@ -7,7 +7,7 @@ from torch import Tensor
 
 from m2d_clap.model.errors import ClapError
 from m2d_clap.model.labels import audioset
-from m2d_clap.training.manifest import Row
+from m2d_clap.training.manifest import SHOWN, Row
 
 
 class LabelError(ClapError):
@@ -44,6 +44,23 @@ def class_table(rows: Sequence[Row], names: Sequence[str], one: bool = False) ->
             )
         table[place, [number[label] for label in row.labels]] = 1.0
     return table
+
+
+def known_rows(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """Those all of whose labels are classes."""
+    known = set(names)
+    return [row for row in rows if known.issuperset(row.labels)]
+
+
+def unknown_labels(rows: Sequence[Row], names: Sequence[str]) -> str:
+    """A sentence: how many of the valid rows are not known, and for which labels."""
+    known = set(names)
+    strange = dict.fromkeys(label for row in rows for label in row.labels if label not in known)
+    more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+    return (
+        f"{len(rows) - len(known_rows(rows, names))} of {len(rows)} valid rows are not scored: no "
+        f"training row has their {', '.join(list(strange)[:SHOWN])}{more}"
+    )
 
 
 def balanced_weights(table: Tensor, weights: Sequence[float] = ()) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar, cast, get_args
+from typing import Annotated, Any, TypeVar, cast, get_args
 
 import torch
 import typer
@@ -18,9 +18,15 @@ from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captioning.command import train_captioner
 from m2d_clap.training.captioning.recipe import CAPTION_STAGES, CaptionStage
 from m2d_clap.training.captions import Progress, caption_bank
-from m2d_clap.training.classes import balanced_weights, class_names, class_table
+from m2d_clap.training.classes import (
+    balanced_weights,
+    class_names,
+    class_table,
+    known_rows,
+    unknown_labels,
+)
 from m2d_clap.training.evaluation.command import rows_where
-from m2d_clap.training.execution import Execution
+from m2d_clap.training.execution import Execution, within_memory
 from m2d_clap.training.inherit import following, taught, text_weights
 from m2d_clap.training.leaks import refuse_leaks_of
 from m2d_clap.training.lessons import lessons
@@ -30,6 +36,7 @@ from m2d_clap.training.panels import grouped
 from m2d_clap.training.report.writing import report_of_run
 from m2d_clap.training.run import run
 from m2d_clap.training.shards import load_log_mels
+from m2d_clap.training.silence import shortened
 from m2d_clap.training.stages import STAGES, Stage
 from m2d_clap.training.student import student_weights
 from m2d_clap.training.validation import by_labels, by_retrieval
@@ -171,8 +178,7 @@ def train(
     learning, valid = _rows(
         manifest, without_licence or [], procedural, cache, recipe.model.front_end.sample_rate
     )
-    settings = {
-        "stage": dataclasses.asdict(recipe),
+    settings: dict[str, Any] = {
         "seed": seed,
         "sounds": len(learning),
         "data": identity([*learning, *valid]),
@@ -184,8 +190,10 @@ def train(
         "precision": exact,
         **execution.settings,
     }
-    with View(shown=distributed.rank() == 0) as view:
+    with View(shown=distributed.rank() == 0) as view, within_memory():
         sounds = _sounds(learning, recipe.model.front_end, cache, view) if recipe.hears else []
+        recipe = shortened(recipe, sounds)
+        settings["stage"] = dataclasses.asdict(recipe)
         captions = view.counting("captions", sum(len(row.captions) for row in learning))
         data = _training_set(
             recipe, learning, sounds, cache, text_encoder_path, texts or [], on, captions
@@ -205,12 +213,14 @@ def train(
         validation = None
         heard: Sequence[torch.Tensor] = []
         if recipe.losses.labels:
-            valid = [row for row in valid if set(row.labels) <= set(data.class_names)]
+            every_valid, valid = valid, known_rows(valid, data.class_names)
+            if len(valid) < len(every_valid):
+                view.tell(unknown_labels(every_valid, data.class_names))
         if valid:
             heard = _sounds(valid, recipe.model.front_end, cache, view)
             if recipe.losses.labels:
                 table = class_table(valid, data.class_names, recipe.labels == "one")
-                validation = by_labels(heard, table, recipe.labels)
+                validation = by_labels(heard, table, recipe.labels, recipe.filled_frames)
             else:
                 validation = by_retrieval(valid, heard, counts)
         view.begin(stage, recipe.epochs, trainer.plan.visits / trainer.plan.steps)
@@ -245,7 +255,7 @@ def _rows(
     every = read_manifest(manifest)
     rows = licensed(every, without_licence)
     check_files(rows)
-    refuse_leaks_of(rows, every)
+    distributed.once(lambda: refuse_leaks_of(rows, every))
     learning = [row for row in rows if row.split == "train"]
     if not learning:
         raise ClapError(f"{manifest} has no row in the split 'train' (that may be used)")
@@ -306,9 +316,8 @@ def _training_set(
     if stage.teacher is not None:
         words = find_tokenizer(stage.model.text, text_encoder_path).words
         explained = lessons(rows, texts, words, stage.teacher, cache, text_encoder_path)
-    embedded = bool(stage.losses.contrast) and not stage.learns_text
     bank = caption_bank(
-        *(rows, stage.model.text, cache, embedded, text_encoder_path, stage.wordings),
+        *(rows, stage.model.text, cache, stage.embeds_captions, text_encoder_path, stage.wordings),
         device,
         progress,
     )
@@ -344,4 +353,7 @@ def _list(as_json: bool) -> None:
 def _sounds(
     rows: Sequence[Row], front_end: FrontEndConfig, cache: Path, view: View
 ) -> Sequence[torch.Tensor]:
-    return load_log_mels(rows, front_end, cache, view.counting("log-mels", len(rows)))
+    found = load_log_mels(rows, front_end, cache, view.counting("log-mels", len(rows)))
+    if found.made:
+        view.tell(f"log-mels: {found.made} of {found.shards} shards were made anew in {cache}")
+    return found

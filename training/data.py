@@ -97,16 +97,18 @@ class Plan:
         return Epoch(drawn[order], lengths[order], rng.permutation(self.steps))
 
 
-def crop(log_mel_: Tensor, frames: int, rng: np.random.Generator, zeros: bool = False) -> Tensor:
-    """(mels, n) → (mels, frames): a random stretch. A shorter sound is followed by zeros, as in the
+def crop(
+    log_mel_: Tensor, frames: int, rng: np.random.Generator, fill: float | None = None
+) -> Tensor:
+    """(mels, n) → (mels, frames): a random stretch. A shorter sound is followed by `fill`, as in the
     papers, or put at a random place in its own quietest frame's level, so that no edge betrays its
     length."""
     missing = frames - log_mel_.shape[1]
     if missing <= 0:
         start = int(rng.integers(0, -missing + 1))
         return log_mel_[:, start : start + frames].float()
-    if zeros:
-        return torch.nn.functional.pad(log_mel_.float(), (0, missing))
+    if fill is not None:
+        return torch.nn.functional.pad(log_mel_.float(), (0, missing), value=fill)
     before = int(rng.integers(0, missing + 1))
     sound = log_mel_.float()
     floor = sound.amin(dim=1, keepdim=True)

@@ -1,15 +1,18 @@
 """Several processes as one: what torchrun says, and values gathered with their gradients."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import typer
 from torch import Tensor
 
 from m2d_clap.model.errors import ClapError
 
+DEVICES = ("auto", "cpu", "cuda")
 _PATIENCE = timedelta(hours=6)
 """While one process scores, saves or prepares what all need, the others wait for it."""
 
@@ -20,14 +23,18 @@ def started() -> int:
 
 
 def device_of(name: str) -> str:
-    """This process's device. name: "auto" (CUDA where there is one), "cpu" or "cuda". Raises ClapError
-    where there are more processes than GPUs."""
+    """This process's device. name: "auto" (CUDA where there is one), "cpu" or "cuda". Raises
+    typer.BadParameter for any other, ClapError where there is no GPU, or more processes than GPUs."""
+    if name not in DEVICES:
+        raise typer.BadParameter(f"--device is {', '.join(DEVICES)}, not {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cuda":
+    if name == "cpu":
         return name
+    if not torch.cuda.is_available():
+        raise ClapError("there is no CUDA device that this torch can use: --device cpu, or auto")
     there = torch.cuda.device_count()
-    if local_rank() >= there > 0:
+    if local_rank() >= there:
         raise ClapError(
             f"process {local_rank() + 1} of this machine has no GPU, of which there are {there}: "
             f"torchrun --nproc-per-node {there}, or --device cpu"
@@ -75,6 +82,18 @@ def everywhere(holds: bool) -> bool:
     flag = torch.tensor(int(holds), device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(flag, dist.ReduceOp.MIN)
     return bool(flag)
+
+
+def once(check: Callable[[], object]) -> None:
+    """Runs a check in the first process alone; where it raises, all end. All must ask."""
+    failure: ClapError | None = None
+    if rank() == 0:
+        try:
+            check()
+        except ClapError as error:
+            failure = error
+    if not everywhere(failure is None):
+        raise failure or ClapError("the first process says why this one ends")
 
 
 def total(value: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """How a step is computed. What it computes stays the same, but for the last bits of a number."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from m2d_clap.model.errors import ClapError
 from m2d_clap.model.vit import Block
 
 
@@ -32,6 +34,24 @@ class Execution:
 
 
 USUAL = Execution()
+
+
+class OutOfMemoryError(ClapError):
+    """A step that a device's memory does not hold."""
+
+
+@contextlib.contextmanager
+def within_memory() -> Iterator[None]:
+    """Where a CUDA device's memory runs out inside, says which options need less of it."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        said, _, _ = str(error).partition("\n")
+        raise OutOfMemoryError(
+            f"the device's memory does not hold a step ({said}). The same command with "
+            "--checkpoint-activations needs less; --accumulate 2, or more, works on a batch in "
+            "parts, as a run of its own: with another --out"
+        ) from error
 
 
 def checkpoint_blocks(learner: nn.Module) -> int:

@@ -14,7 +14,7 @@ from m2d_clap.model.config import ClapConfig, TextConfig
 from m2d_clap.model.errors import CheckpointError
 from m2d_clap.model.text_encoder import load_text_encoder
 from m2d_clap.model.tokenizer import Tokenizer
-from m2d_clap.training.stages import Stage
+from m2d_clap.training.stages import STAGES, Stage
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -38,9 +38,23 @@ def following(stage: Stage, parent: ClapConfig) -> Stage:
 
     It hears as the parent does (mel settings, statistics), stands under its licence, and all that
     does not begin anew has the parent's sizes: published weights with other patches go on too.
+    Raises CheckpointError for a stage whose captions are embedded by an encoder from outside, where
+    the parent understands them by its own.
     """
     if stage.parent is None:
         return stage
+    if stage.embeds_captions and parent.text.included:
+        fitting = [
+            other.name
+            for other in STAGES.values()
+            if other.losses.labels
+            or (other.learns_text and other.model.text.own == parent.text.own)
+        ]
+        raise CheckpointError(
+            f"stage {stage.name} takes captions as a text encoder from outside embeds them, but "
+            f"{parent.name} has one of its own inside. Stages that go on from such a checkpoint: "
+            f"{', '.join(fitting)}"
+        )
     model = replace(
         stage.model,
         front_end=parent.front_end,

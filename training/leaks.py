@@ -3,16 +3,20 @@
 import hashlib
 import os
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from m2d_clap.model.errors import ClapError
+from m2d_clap.model.audio import decode
+from m2d_clap.model.errors import AudioError, ClapError
 from m2d_clap.training.manifest import SHOWN, Row, each_file, is_fold
 
 GLIMPSE = 4096
 """Bytes from the middle of a file that are compared before the whole of it is read."""
+
+SILENT_RATE = 16000
+"""Hz at which equal files are listened to: zeros are zeros at any."""
 
 Pair: TypeAlias = tuple[Row, Row]
 
@@ -76,24 +80,44 @@ def find_leaks(
     """Recordings, files and contents that stand in a split of `learning` and one of `evaluation`.
 
     None means: train and every fold are learned from, valid, test and every fold evaluated on.
-    Files are the same when they are one file on disk, contents when they are equal byte for
-    byte; missing and empty files have no content. Only files with a like-sized one on the other
-    side are read, and of those whose middles differ, no more than that. Raises LeakError for a
-    file that cannot be read.
+    Files are the same when they are one file on disk, contents when they are equal byte for byte;
+    missing and empty files have no content, nor have sounds of zero samples alone. Only files with a
+    like-sized one on the other side are read, and of those whose middles differ, no more than that.
+    Raises LeakError for a file that cannot be read.
     """
     rows = list(rows)
     learned = [row for row in rows if _chosen(row.split, learning, ("train",))]
     evaluated = [row for row in rows if _chosen(row.split, evaluation, ("valid", "test"))]
     if not learned or not evaluated:
         return []
+    keys = _keys(learned, evaluated)
+    return list(_once((kind, _meetings(learned, evaluated, key)) for kind, key in keys))
+
+
+def shared(rows: Sequence[Row], others: Sequence[Row]) -> list[bool]:
+    """Whether each of `rows` has a recording, file or content of any of `others`, whatever the
+    splits. Raises LeakError for a file that cannot be read."""
+    learned = [replace(row, split="train") for row in rows]
+    evaluated = [replace(row, split="test") for row in others]
+    found = [False] * len(rows)
+    for _, key in _keys(learned, evaluated):
+        known = {of_row for row in evaluated if (of_row := key(row))}
+        found = [before or key(row) in known for before, row in zip(found, learned, strict=True)]
+    return found
+
+
+def _keys(
+    learned: Sequence[Row], evaluated: Sequence[Row]
+) -> list[tuple[str, Callable[[Row], Hashable]]]:
+    """By kind of leak: what two rows have in common where they are one; nothing where unknown."""
     files = list({row.file: None for side in (learned, evaluated) for row in side})
     disk = dict(zip(files, each_file(_on_disk, files), strict=True))
-    checks: list[tuple[str, Mapping[Hashable, Pair]]] = [
-        ("recording", _meetings(learned, evaluated, lambda row: row.recording)),
-        ("file", _meetings(learned, evaluated, lambda row: disk[row.file].identity)),
-        ("content", _same_content(learned, evaluated, disk)),
+    contents = _contents(learned, evaluated, disk)
+    return [
+        ("recording", lambda row: row.recording),
+        ("file", lambda row: disk[row.file].identity),
+        ("content", lambda row: contents.get(row.file)),
     ]
-    return list(_once(checks))
 
 
 def _chosen(split: str, wanted: Collection[str] | None, usual: Collection[str]) -> bool:
@@ -119,10 +143,11 @@ def _meetings(
     return met
 
 
-def _same_content(
+def _contents(
     learned: Sequence[Row], evaluated: Sequence[Row], disk: Mapping[Path, _OnDisk]
-) -> dict[Hashable, Pair]:
-    """Meetings by content: by size, then by size and middle, then by all that is in the file."""
+) -> Mapping[Path, Hashable]:
+    """Digests of files that have their content on both sides: found by size, then by size and
+    middle, then by all that is in the file."""
     sides: Sequence[Sequence[Row]] = (learned, evaluated)
     keys: Mapping[Path, Hashable] = {file: found.size for file, found in disk.items()}
     for length in (GLIMPSE, None):
@@ -130,7 +155,19 @@ def _same_content(
         files = list({row.file: None for side in sides for row in side})
         digests = each_file(partial(_digest, disk, length), files)
         keys = dict(zip(files, digests, strict=True))
-    return _meetings(sides[0], sides[1], lambda row: keys[row.file])
+    sides = _meeting(sides, keys)
+    examples = list({keys[row.file]: row.file for row in sides[0]}.items())
+    silent = each_file(_silent, [file for _, file in examples])
+    heard = {key for (key, _), nothing in zip(examples, silent, strict=True) if not nothing}
+    return {file: key for file, key in keys.items() if key in heard}
+
+
+def _silent(file: Path) -> bool:
+    """Whether it is a sound of zero samples alone: two of them are equal, and no recording."""
+    try:
+        return not any(block.any() for block in decode(file, SILENT_RATE))
+    except AudioError:
+        return False
 
 
 def _meeting(

@@ -28,7 +28,14 @@ from m2d_clap.training.stages import Stage
 
 
 class TrainingDivergedError(ClapError):
-    """The loss is no number; the last checkpoint is intact."""
+    """The loss is no number; what was saved before is intact."""
+
+    def __init__(self, step: int, loss: float, norm: float) -> None:
+        super().__init__(
+            f"the loss became {loss}, its gradients' norm {norm} at step {step}; the last "
+            "checkpoint is intact. Train anew with a lower --base-rate, in another --out: a run "
+            "goes on with the rate it was begun with"
+        )
 
 
 class Trainer(nn.Module):
@@ -139,11 +146,7 @@ class Trainer(nn.Module):
             [p for g in self.optimiser.param_groups for p in g["params"]], self.stage.clip_norm
         )
         if not distributed.everywhere(bool(torch.isfinite(loss) & torch.isfinite(norm))):
-            raise TrainingDivergedError(
-                f"the loss became {loss.item()}, its gradients' norm {norm.item()} at step "
-                f"{self.step}: the last checkpoint is intact; start again from it with a lower "
-                "--base-rate"
-            )
+            raise TrainingDivergedError(self.step, loss.item(), norm.item())
         self.optimiser.step()
         clamp_logit_scale(self.clap.logit_scale)
         if self.learner.m2d is not None:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import IO, TypeVar
@@ -41,7 +41,7 @@ class Row:
     """The one class of the sound; empty where it has none, or several."""
     split: str
     columns: Mapping[str, str]
-    """Every column of the manifest, as it stands there."""
+    """Every column of the manifest, as it stands there, in the first line of several."""
     labels: tuple[str, ...] = ()
     """All classes of the sound; `label` is always among them."""
     weight: float = 1.0
@@ -68,12 +68,14 @@ def read_manifest(manifest: Path) -> list[Row]:
 
     `file` is relative to the manifest. `captions` holds several, separated by `|`, `labels` by
     `;`. Without a caption every label, underscores as spaces, is one. A missing split is "train",
-    a missing `weight` 1; `recording` and `source` may be missing.
+    a missing `weight` 1; `recording` and `source` may be missing. Lines with the same file and
+    split are one row, in the first one's place: with all their captions, one after another, and
+    labels; else they agree.
     Raises ManifestError with the line of the first fault.
     """
     try:
         with manifest.open(newline="", encoding="utf-8-sig") as opened:
-            return list(_rows(manifest, opened))
+            return _together(manifest, _rows(manifest, opened))
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"cannot read the manifest {manifest}: {error}") from error
 
@@ -123,6 +125,36 @@ def _row(folder: Path, line: int, values: Mapping[str | None, str | list[str] | 
     )
 
 
+def _together(manifest: Path, rows: Iterable[Row]) -> list[Row]:
+    """Those of one file and split as one: a common shape has a line for every caption."""
+    of_sound: dict[tuple[Path, str], list[Row]] = {}
+    for row in rows:
+        of_sound.setdefault((row.file, row.split), []).append(row)
+    return [same[0] if len(same) == 1 else _one_of(manifest, same) for same in of_sound.values()]
+
+
+def _one_of(manifest: Path, same: Sequence[Row]) -> Row:
+    first, *others = same
+    for other in others:
+        for column, cell in first.columns.items():
+            if column not in (*TEXTS, "file", "split") and other.columns[column] != cell:
+                raise ManifestError(
+                    f"{manifest}, lines {first.line} and {other.line}: both are {first.file} in the "
+                    f"split {first.split!r}, but their {column!r} differs ({cell!r} and "
+                    f"{other.columns[column]!r}): make them equal, or leave the column out"
+                )
+    labels = tuple(dict.fromkeys(label for row in same for label in row.labels))
+    one = {row.label for row in same if row.label}
+    written = [row for row in same if row.columns.get("caption") or row.columns.get("captions")]
+    said = tuple(caption for row in written for caption in row.captions)
+    return replace(
+        first,
+        captions=said or captions_of(labels),
+        label=one.pop() if len(one) == 1 else "",
+        labels=labels,
+    )
+
+
 def captions_of(labels: Iterable[str]) -> tuple[str, ...]:
     """What a sound without captions goes by: each of its labels, underscores as spaces."""
     return tuple(label.replace("_", " ") for label in labels)
@@ -160,7 +192,8 @@ def _weight(cell: str) -> float:
 
 
 def write_manifest(rows: Iterable[Row], path: Path) -> None:
-    """Writes what read_manifest reads back as the same rows; all of it or, when killed, nothing.
+    """Writes what read_manifest reads back as the same rows, those of one file and split as one; all
+    of it or, when killed, nothing.
 
     Files are written relative to the folder of `path`, other columns as they are; a column
     without any content is left out. Raises ManifestError.

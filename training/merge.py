@@ -1,15 +1,14 @@
 """The command `merge`: manifests become one, without the sounds of others that must stay unheard."""
 
-import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from m2d_clap.model.errors import ClapError
-from m2d_clap.training.leaks import find_leaks
+from m2d_clap.training.leaks import shared
 from m2d_clap.training.manifest import SPLITS, Row, is_fold, read_manifest, write_manifest
 
 
@@ -50,17 +49,7 @@ def unheard(rows: Sequence[Row], others: Sequence[Row]) -> list[Row]:
 
     Raises LeakError for a file that cannot be read.
     """
-    known = {row.recording for row in others} - {""}
-    kept = [row for row in rows if row.recording not in known]
-    held = list(_in_split(others, "test"))
-    while True:
-        # Of several rows that are one sound, a search names the first.
-        found = find_leaks([*_in_split(kept, "train"), *held])
-        leaking = {leak.learned.file for leak in found}
-        if not leaking:
-            return kept
-        kept = [row for row in kept if row.file not in leaking]
-
-
-def _in_split(rows: Iterable[Row], split: str) -> Iterable[Row]:
-    return (dataclasses.replace(row, split=split) for row in rows)
+    if not others:
+        return list(rows)
+    heard = shared(rows, others)
+    return [row for row, known in zip(rows, heard, strict=True) if not known]

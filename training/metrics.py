@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float32]
 Truth = NDArray[np.bool_]
 
+AT_ONCE = 1 << 21
+"""Scores that are ranked together: about 80 MB of memory, however many there are."""
+
 
 @dataclass(frozen=True)
 class Retrieval:
@@ -26,12 +29,13 @@ class Retrieval:
 
 def retrieval(scores: Scores, truth: Truth) -> Retrieval:
     """scores, truth: (queries, items); every query has at least one right item."""
-    order = np.argsort(-scores, axis=1, kind="stable")
-    right = np.take_along_axis(truth, order, axis=1)
-    first = right.argmax(axis=1) + 1
-    places = np.arange(1, right.shape[1] + 1)
-    precision = right.cumsum(axis=1) / places
-    average = (precision * right).sum(axis=1) / right.sum(axis=1)
+    size = max(1, AT_ONCE // scores.shape[1])
+    starts = range(0, len(scores), size)
+    blocks = [
+        _ranked(scores[start : start + size], truth[start : start + size]) for start in starts
+    ]
+    first = np.concatenate([found for found, _ in blocks])
+    average = np.concatenate([found for _, found in blocks])
     return Retrieval(
         n=len(scores),
         recall_1=float((first <= 1).mean()),
@@ -41,6 +45,15 @@ def retrieval(scores: Scores, truth: Truth) -> Retrieval:
         mean_ap=float(average.mean()),
         map_10=float(np.where(first <= 10, 1 / first, 0).mean()),
     )
+
+
+def _ranked(scores: Scores, truth: Truth) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of each query the place of the first right item, from 1, and the average precision."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    right = np.take_along_axis(truth, order, axis=1)
+    places = np.arange(1, right.shape[1] + 1)
+    precision = right.cumsum(axis=1) / places
+    return right.argmax(axis=1) + 1, (precision * right).sum(axis=1) / right.sum(axis=1)
 
 
 def accuracy(scores: Scores, classes: NDArray[np.int64]) -> float:

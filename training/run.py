@@ -4,7 +4,7 @@ settings.json     stage, manifest, seed: what `train` was asked for
 curves.csv        one line a step that was logged
 tensorboard/      the same for TensorBoard
 samples/          masked inputs as pictures
-state.pt          everything needed to go on exactly
+state.pt          everything needed to go on exactly, from any step
 last/, best/      checkpoints; best by its score on the valid split
 report.html       written last, or by `m2d-clap report`
 """
@@ -29,6 +29,8 @@ from m2d_clap.training import distributed
 from m2d_clap.training.data import Plan
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.pictures import masked_picture
+from m2d_clap.training.settings import differences
+from m2d_clap.training.stopping import Stop
 from m2d_clap.training.validation import Score
 
 
@@ -83,9 +85,10 @@ def run(
 ) -> Path:
     """Trains to the end, from where `folder` left off; returns the best checkpoint's folder.
 
-    Stopped at any moment, the same call goes on from the last saved epoch, with the same losses
-    and the same final weights as an undisturbed run (CPU, same thread count). Of several
-    processes the first one writes.
+    Stopped at any moment, the same call goes on from the last save, with the same losses and the
+    same final weights as an undisturbed run (CPU, same thread count). Saved are epochs, and the
+    step in which the process was asked to end, by SIGTERM or Ctrl-C: then it raises
+    KeyboardInterrupt. Of several processes the first one writes.
     Raises RunError when the folder belongs to a run with other settings or cannot be written.
     """
     writes = distributed.rank() == 0
@@ -97,25 +100,32 @@ def run(
     curves = _Curves(folder, trainer.step) if writes else None
     latest: Score | None = None
     try:
-        while trainer.step < trainer.steps:
-            measured = trainer.advance()
-            number, within = divmod(trainer.step, trainer.plan.steps)
-            due = not within and (number % every_epochs == 0 or trainer.step == trainer.steps)
-            if curves is not None:
-                scored = None
+        with Stop() as stop:
+            while trainer.step < trainer.steps:
+                measured = trainer.advance()
+                number, within = divmod(trainer.step, trainer.plan.steps)
+                due = not within and (number % every_epochs == 0 or trainer.step == trainer.steps)
+                if curves is not None:
+                    scored = None
+                    if due:
+                        scored = _score(trainer, validation) if validation is not None else None
+                        best = _save(folder, trainer, scored, best)
+                    with _writing(folder):
+                        if due and isinstance(trainer, Trainer) and trainer.stage.hears:
+                            picture = folder / "samples" / f"epoch-{number:04d}.png"
+                            masked_picture(trainer, picture)
+                        if due or trainer.step % log_steps == 0:
+                            curves.add(trainer.step, trainer.epoch, measured, scored, due)
+                    latest = scored or latest
+                    step, epoch = trainer.step, trainer.epoch
+                    show(Status(step, trainer.steps, epoch, measured, best, latest))
                 if due:
-                    scored = _score(trainer, validation) if validation is not None else None
-                    best = _save(folder, trainer, scored, best)
-                with _writing(folder):
-                    if due and isinstance(trainer, Trainer) and trainer.stage.hears:
-                        picture = folder / "samples" / f"epoch-{number:04d}.png"
-                        masked_picture(trainer, picture)
-                    if due or trainer.step % log_steps == 0:
-                        curves.add(trainer.step, trainer.epoch, measured, scored, due)
-                latest = scored or latest
-                show(Status(trainer.step, trainer.steps, trainer.epoch, measured, best, latest))
-            if due:
-                distributed.barrier()
+                    distributed.barrier()
+                if stop.asked() and trainer.step < trainer.steps:
+                    if curves is not None and not due:
+                        _save(folder, trainer, None, best)
+                    distributed.barrier()
+                    raise KeyboardInterrupt
     except BaseException:
         if curves is not None:
             with contextlib.suppress(OSError):
@@ -134,8 +144,13 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     wanted = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if not file.exists():
         _write(file, wanted.encode())
-    elif file.read_text() != wanted:
-        raise RunError(f"{folder} holds a run with other settings: choose another --out")
+        return
+    there = file.read_text()
+    if there != wanted:
+        raise RunError(
+            f"{folder} holds a run with other settings: choose another --out, or go on as it was "
+            "begun. What differs, there → now:\n" + "\n".join(differences(there, wanted))
+        )
 
 
 def _resume(folder: Path, trainer: Learning) -> Score | None:

@@ -1,8 +1,8 @@
 """Log-mels computed once and kept in shards: safetensors files that are mapped, not read.
 
 A shard holds the sounds of SHARD_ROWS rows. Its name follows from the front end and every file's
-path, size and time, so a changed file makes its shard anew and no other; a stopped preparation
-goes on at the shard it was in. Beside each stands its checksum.
+absolute path, size and time, so a changed file makes its shard anew and no other, however the path
+is spelled; a stopped preparation goes on at the shard it was in. Beside each stands its checksum.
 """
 
 import hashlib
@@ -40,11 +40,12 @@ class LogMels(Sequence[Tensor]):
     """Raw log-mels (mels, frames) float16 in shards, each made a tensor when asked for.
 
     Millions cost their lengths (`frames`, (sounds,) int64) and one open map a shard. Several
-    threads may ask.
+    threads may ask. made: how many of the `shards` were not there when they were asked for.
     """
 
-    def __init__(self, shards: Sequence[tuple[Path, int]]) -> None:
+    def __init__(self, shards: Sequence[tuple[Path, int]], made: int = 0) -> None:
         """shards: files, and how many sounds each holds. Raises ShardError naming a damaged one."""
+        self.made, self.shards = made, len(shards)
         self._shards: list[Any] = []
         frames: list[int] = []
         for file, sounds in shards:
@@ -91,17 +92,25 @@ def load_log_mels(
     Raises AudioError naming the file that cannot be decoded, ShardError naming a damaged shard.
     """
     shards: list[tuple[Path, int]] = []
-    done = 0
+    done = made = 0
     for shard in _cut(rows):
         file = _file(shard, front_end, cache)
         if not file.is_file():
+            made += 1
             with alone(cache):
                 if not file.is_file():
                     _write(file, shard, front_end, partial(_further, progress, done))
         shards.append((file, len(shard)))
         done += len(shard)
         progress(done)
-    return LogMels(shards)
+    return LogMels(shards, made)
+
+
+def told_by(row: Row) -> tuple[str, int, int]:
+    """What a cache knows a row's file by: absolute path, size, time."""
+    stat = row.file.stat()
+    # Without following links, which would ask the disk about every folder above.
+    return os.path.abspath(row.file), stat.st_size, stat.st_mtime_ns  # noqa: PTH100
 
 
 def _key(number: int) -> str:
@@ -134,14 +143,10 @@ def _cut(rows: Sequence[Row]) -> list[Sequence[Row]]:
 
 
 def _file(rows: Sequence[Row], front_end: FrontEndConfig, cache: Path) -> Path:
-    stats = [row.file.stat() for row in rows]
     heard = asdict(front_end)
     for normalising in ("mean", "std"):  # comes later: what is kept is raw
         del heard[normalising]
-    identity = [
-        heard,
-        [(str(r.file), s.st_size, s.st_mtime_ns) for r, s in zip(rows, stats, strict=True)],
-    ]
+    identity = [heard, [told_by(row) for row in rows]]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return cache / f"log-mels-{key}.safetensors"
 

@@ -10,6 +10,7 @@ from m2d_clap.model.config import (
     ProjectorConfig,
     TextConfig,
 )
+from m2d_clap.model.mel import SILENCE
 from m2d_clap.training.augment import NO_AUGMENTATION, Augmentation
 from m2d_clap.training.m2d import PredictorConfig
 from m2d_clap.training.masking import Masking
@@ -52,7 +53,7 @@ class Stage:
     weights that move ("clap.audio", "m2d.predictor", …); fresh: of those of the model that do not
     come from the parent. scale: where the contrast's temperature starts, None for the parent's.
     cut: "fixed" is the papers': any sounds meet in a batch, `frames` of each, shorter ones filled up
-    with zeros; "common": sounds of like length meet, cut to one that most of them have.
+    (`fill`); "common": sounds of like length meet, cut to one that most of them have.
     contrast: "pairs" is the papers' InfoNCE over the batch; "bank" counts equal captions as equal
     and takes every caption of the training part as a negative, for small sets with few captions.
     by_label: share of the bank's truth that all captions of a sound's label have in common.
@@ -101,6 +102,23 @@ class Stage:
         return bool(losses.m2d or losses.contrast or losses.labels or losses.ensemble)
 
     @property
+    def fill(self) -> float | None:
+        """The raw log-mel behind shorter sounds; None where there is nothing to fill up.
+
+        Zeros are the papers' in pre-training, though loud. A head would take them for a sound that
+        no clip has when it is scored: it learns and is scored with silence.
+        """
+        if self.cut != "fixed":
+            return None
+        return SILENCE if self.losses.labels else 0.0
+
+    @property
+    def filled_frames(self) -> int:
+        """Frames that sounds are filled up to with silence, to be scored too; 0: they are not."""
+        patch = self.model.encoder.patch_frames
+        return max(2, self.frames // patch) * patch if self.fill == SILENCE else 0
+
+    @property
     def rate(self) -> float:
         """Peak learning rate."""
         return self.base_rate * (self.batch / 256 if self.optimiser == "adamw" else 1)
@@ -111,11 +129,18 @@ class Stage:
         return 3 if self.contrast == "bank" else 1
 
     @property
+    def embeds_captions(self) -> bool:
+        """Whether captions are met as cached embeddings of the published text encoder."""
+        return bool(self.losses.contrast) and not self.learns_text
+
+    @property
     def learns_text(self) -> bool:
         """Whether texts go through the text encoder itself, not through cached embeddings."""
         return any(name.startswith("clap.text.") for name in self.learns)
 
 
+_FRONT_END = FrontEndConfig(mean=-7.26178, std=4.35115)
+"""The statistics that the published 2025 weights carry."""
 _ENCODER = EncoderConfig(frames=1001)
 _BERT = {
     "vocab_size": 30522,
@@ -131,6 +156,7 @@ STAGE_1 = Stage(
     name="1",
     model=ClapConfig(
         name="m2d-clap-stage-1",
+        front_end=_FRONT_END,
         projector=ProjectorConfig("semantic", dim=768),
         text=TextConfig("nv-embed-v2", projection="linear", projection_in=4096),
     ),
@@ -169,6 +195,7 @@ STAGE_2 = Stage(
     parent="1.1",
     model=ClapConfig(
         name="m2d-clap-stage-2",
+        front_end=_FRONT_END,
         encoder=_ENCODER,
         projector=ProjectorConfig("semantic", dim=768),
         text=TextConfig("bert-base", included=True, architecture=_BERT),

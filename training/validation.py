@@ -13,6 +13,7 @@ from m2d_clap.model.mel import normalise
 from m2d_clap.training.evaluate import CLIPS_AT_ONCE, evaluate
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.metrics import mean_average_precision
+from m2d_clap.training.silence import filled
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,17 @@ def by_retrieval(
     return score
 
 
-def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "one"]) -> Validation:
-    """Accuracy of the head where a sound has one class, else its mAP over classes that occur."""
+def by_labels(
+    sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "one"], frames: int = 0
+) -> Validation:
+    """Accuracy of the head where a sound has one class, else its mAP over classes that occur.
+
+    frames: what shorter sounds are filled up to with silence.
+    """
     truth = labels.numpy() > 0
 
     def score(clap: Clap) -> Score:
-        logits = head_logits(clap, head_features(clap, sounds)).numpy()
+        logits = head_logits(clap, head_features(clap, sounds, frames)).numpy()
         if kind == "one":
             accuracy = float(truth[np.arange(len(truth)), logits.argmax(axis=1)].mean())
             return Score("accuracy", accuracy, {"accuracy": accuracy})
@@ -59,13 +65,16 @@ def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "o
 
 
 @torch.inference_mode()
-def head_features(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
-    """(sounds, width), what the head is given, of raw log-mels (mels, frames), whole sounds."""
+def head_features(clap: Clap, sounds: Sequence[Tensor], frames: int = 0) -> Tensor:
+    """(sounds, width), what the head is given, of raw log-mels (mels, n), whole sounds.
+
+    frames: what shorter sounds are filled up to with silence.
+    """
     front_end = clap.config.front_end
     parts = []
     for start in range(0, len(sounds), CLIPS_AT_ONCE):
-        chosen = sounds[start : start + CLIPS_AT_ONCE]
-        images = [normalise(s.float(), front_end).unsqueeze(0).to(clap.device) for s in chosen]
+        chosen = [filled(s.float(), frames) for s in sounds[start : start + CLIPS_AT_ONCE]]
+        images = [normalise(sound, front_end).unsqueeze(0).to(clap.device) for sound in chosen]
         parts.append(torch.stack([grid.flat().mean(dim=0) for grid in clap.grids(images)]))
     return torch.cat(parts).float()
 

@@ -67,6 +67,11 @@ class View:
 
         return count
 
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        if self._shown:
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def begin(self, stage: str, epochs: int, sounds_a_step: float) -> None:
         """From here on `show` is told of every step."""
         self._course = Course(stage, epochs, sounds_a_step)

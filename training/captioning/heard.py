@@ -16,7 +16,7 @@ from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.mel import normalise
 from m2d_clap.training.manifest import Row
-from m2d_clap.training.shards import ShardError, load_log_mels
+from m2d_clap.training.shards import ShardError, load_log_mels, told_by
 
 SHARD_ROWS = 512
 _TOGETHER = 32
@@ -95,11 +95,7 @@ def _write(file: Path, clap: Clap, sounds: Sequence[Tensor]) -> None:
 
 
 def _file(rows: Sequence[Row], hearing: str, cache: Path) -> Path:
-    stats = [row.file.stat() for row in rows]
-    identity = [
-        hearing,
-        [(str(r.file), s.st_size, s.st_mtime_ns) for r, s in zip(rows, stats, strict=True)],
-    ]
+    identity = [hearing, [told_by(row) for row in rows]]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     return cache / f"heard-{key}.safetensors"
 

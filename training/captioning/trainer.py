@@ -80,11 +80,7 @@ class CaptionTrainer(nn.Module):
             group["lr"] = rate
         norm = nn.utils.clip_grad_norm_(self.captioner.parameters(), self.stage.clip_norm)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            raise TrainingDivergedError(
-                f"the loss became {loss.item()}, its gradients' norm {norm.item()} at step "
-                f"{self.step}: the last checkpoint is intact; start again from it with a lower "
-                "--base-rate"
-            )
+            raise TrainingDivergedError(self.step, loss.item(), norm.item())
         self.optimiser.step()
         average(self.polyak, self.captioner, self.stage.polyak, self.step)
         self.step += 1

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, bundled
 from m2d_clap.model.description import is_checkpoint
-from m2d_clap.training import panels
+from m2d_clap.model.errors import ClapError
+from m2d_clap.training import distributed, panels
 from m2d_clap.training.evaluate import embed_sounds
 from m2d_clap.training.evaluate import evaluate as own_measure
 from m2d_clap.training.evaluation.captions import (
@@ -141,6 +142,9 @@ def evaluate(
         raise typer.BadParameter("--zero-shot-where goes with --protocol own, zero-shot or all")
     if min_train and protocol in (Asked.RETRIEVAL, Asked.CAPTIONS):
         raise typer.BadParameter("--min-train goes with protocols that score labels")
+    on = distributed.device_of(device)
+    if protocol == Asked.FINE_TUNE and distributed.started() > 1:
+        raise ClapError("--protocol fine-tune trains in one process: start it without torchrun")
     asked = read_queries(queries) if queries is not None else None
     counts = rows_where(zero_shot_where)
     rows = read_manifest(manifest)
@@ -159,7 +163,6 @@ def evaluate(
     if learns:
         _guard(question, published=dataset is not None)
     loaded = Checkpoint.load(checkpoint or bundled())
-    on = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if random_encoder is None:
         clap = loaded.clap(on)
     else:

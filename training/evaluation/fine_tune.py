@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
-from m2d_clap.model.mel import SILENCE
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights
@@ -32,7 +30,8 @@ from m2d_clap.training.loop import Trainer
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.metrics import accuracy, mean_average_precision
 from m2d_clap.training.run import Status, run
-from m2d_clap.training.shards import load_log_mels
+from m2d_clap.training.shards import load_log_mels, told_by
+from m2d_clap.training.silence import filled, shortened
 from m2d_clap.training.stages import Stage
 from m2d_clap.training.validation import by_labels, head_features, head_logits
 
@@ -92,7 +91,11 @@ class FineTuning:
         """
         rounds = parts(labelled, dataset, split, draw=False)
         stage = fitted(self.stage, parent.config, dataset)
-        clips = self._clips(labelled, dataset, stage, progress)
+        sounds = self._sounds(labelled.rows, stage, progress)
+        frames = None if dataset.seconds is None else clip_frames(stage.model, dataset.seconds)
+        if frames is None:
+            stage = shortened(stage, sounds)
+        clips = _Clips(labelled, sounds, frames, stage.filled_frames)
         asked = {
             "stage": asdict(stage),
             "parent": parent.fingerprint,
@@ -120,34 +123,38 @@ class FineTuning:
             half_width=None if interval is None else interval.half_width,
         )
 
-    def _clips(
-        self, labelled: Labelled, dataset: Dataset, stage: Stage, progress: Progress
-    ) -> "_Clips":
-        front_end, rows = stage.model.front_end, labelled.rows
-        sounds = load_log_mels(
-            rows, front_end, self.cache, lambda done: progress("log-mels", done, len(rows))
-        )
-        frames = None
-        if dataset.seconds is not None:
-            frames = clip_frames(stage.model, dataset.seconds)
-        return _Clips(labelled, sounds, frames)
+    def _sounds(self, rows: Sequence[Row], stage: Stage, progress: Progress) -> Sequence[Tensor]:
+        """Raw log-mels of the rows; each split by itself, so that `prepare`'s shards are theirs."""
+        of_row: dict[int, Tensor] = {}
+        for split in dict.fromkeys(row.split for row in rows):
+            numbers = [number for number, row in enumerate(rows) if row.split == split]
+            part = [rows[number] for number in numbers]
+
+            def told(done: int, before: int = len(of_row)) -> None:
+                progress("log-mels", before + done, len(rows))
+
+            sounds = load_log_mels(part, stage.model.front_end, self.cache, told)
+            of_row.update(zip(numbers, sounds, strict=True))
+        return [of_row[number] for number in range(len(rows))]
 
 
 @dataclass(frozen=True)
 class _Clips:
-    """sounds: raw log-mels (mels, any length) of the rows; frames: of a clip, None for whole."""
+    """sounds: raw log-mels (mels, any length) of the rows; frames: of a clip, None for whole;
+    least: that the loop fills a shorter one up to."""
 
     labelled: Labelled
     sounds: Sequence[Tensor]
     frames: int | None
+    least: int
 
     def learned(self, numbers: Sequence[int]) -> list[Tensor]:
         """As they are trained on: at least a clip long; the loop crops them at random."""
-        return [_padded(self.sounds[number], self.frames or 0) for number in numbers]
+        return [filled(self.sounds[number], self.frames or 0) for number in numbers]
 
     def tested(self, numbers: Sequence[int]) -> list[Tensor]:
-        """Each from its start, a clip long."""
-        return [sound[:, : self.frames] for sound in self.learned(numbers)]
+        """Each from its start, a clip long, or whole and no shorter than in the loop."""
+        return [filled(sound[:, : self.frames], self.least) for sound in self.learned(numbers)]
 
     def labels(self, numbers: Sequence[int]) -> Tensor:
         """(numbers, classes) float32."""
@@ -222,15 +229,8 @@ class _Run:
         return mean_average_precision(logits, truth)
 
 
-def _padded(sound: Tensor, frames: int) -> Tensor:
-    """Silence behind a sound that is shorter, as zero samples would give; others as they are."""
-    missing = frames - sound.shape[1]
-    return F.pad(sound, (0, missing), value=SILENCE) if missing > 0 else sound
-
-
 def _identity(row: Row) -> list[Any]:
-    stat = row.file.stat()
-    return [str(row.file), stat.st_size, stat.st_mtime_ns, row.split, row.weight, *row.labels]
+    return [*told_by(row), row.split, row.weight, *row.labels]
 
 
 def _digest(asked: dict[str, Any]) -> str:

@@ -70,8 +70,9 @@ def clip_frames(config: ClapConfig, seconds: float) -> int:
 def fitted(stage: Stage, config: ClapConfig, dataset: Dataset) -> Stage:
     """The recipe for a checkpoint of these sizes: its encoder with a new head, without its text.
 
-    Training crops are a clip long, or `stage.frames` where clips are longer or of any length. The
-    encoder's window grows to hold a crop (positions follow from a formula).
+    Training crops are a clip long, or `stage.frames` where clips are longer or of any length;
+    silence follows what is shorter. The encoder's window grows to hold a crop (positions follow from
+    a formula).
     """
     size = config.encoder
     frames = stage.frames

@@ -12,6 +12,7 @@ from m2d_clap.training.evaluation.datasets import Dataset, Protocol
 from m2d_clap.training.evaluation.protocols import Scores
 from m2d_clap.training.evaluation.queries import Answers
 from m2d_clap.training.evaluation.retrieval import CaptionRetrieval
+from m2d_clap.training.manifest import SHOWN
 
 Direction = Literal["", "text_to_audio", "audio_to_text"]
 ARROWS: dict[Direction, str] = {
@@ -62,8 +63,12 @@ def lines(scores: Scores) -> list[Line]:
         )
     if (t := scores.tagging) is not None:
         note = f"{t.classes} classes, by " + ("the head" if t.source == "head" else "prompts")
+        if t.left_out:
+            more = f" and {len(t.left_out) - SHOWN} more" if len(t.left_out) > SHOWN else ""
+            note += f"; left out, unknown to it: {', '.join(t.left_out[:SHOWN])}{more}"
+        comparable = t.source == "head" and not t.left_out
         found.append(
-            Line(Protocol.TAGGING, "mAP", t.mean_ap, t.n, note=note, comparable=t.source == "head")
+            Line(Protocol.TAGGING, "mAP", t.mean_ap, t.n, note=note, comparable=comparable)
         )
     return found
 

@@ -16,33 +16,40 @@ from m2d_clap.training.metrics import Scores, average_precision
 
 @dataclass(frozen=True)
 class TaggingScore:
-    """mean_ap: the mean over the classes (macro) of per_class. source: what gave the scores."""
+    """mean_ap: the mean over the classes (macro) of per_class. source: what gave the scores.
+
+    left_out: classes that the head does not know; their clips count for no class.
+    """
 
     source: Literal["head", "zero-shot"]
     n: int
     classes: int
     mean_ap: float
     per_class: dict[str, float]
+    left_out: tuple[str, ...] = ()
 
 
 def tagging(clap: Clap, heard: Embedded, labelled: Labelled, dataset: Dataset) -> TaggingScore:
-    """By the head where the checkpoint has one that knows every class here, else by prompts.
+    """By the head where the checkpoint has one, over the classes that it knows, else by prompts.
 
     heard: one line for each row. Raises TextEncoderError where prompts cannot be embedded.
     """
     head = {dataset.class_name(name): i for i, name in enumerate(clap.config.labels)}
-    by_head = all(name in head for name in labelled.classes)
-    if by_head:
-        scores = _logits(clap, heard.features)[:, [head[name] for name in labelled.classes]]
+    known = [column for column, name in enumerate(labelled.classes) if name in head]
+    columns = known or list(range(len(labelled.classes)))
+    names = [labelled.classes[column] for column in columns]
+    if known:
+        scores = _logits(clap, heard.features)[:, [head[name] for name in names]]
     else:
         scores = prompt_scores(clap, heard.clap, labelled, dataset)
-    each = average_precision(scores, labelled.targets)
+    each = average_precision(scores, labelled.targets[:, columns])
     return TaggingScore(
-        source="head" if by_head else "zero-shot",
+        source="head" if known else "zero-shot",
         n=len(scores),
         classes=len(each),
         mean_ap=float(each.mean()),
-        per_class=dict(zip(labelled.classes, each.tolist(), strict=True)),
+        per_class=dict(zip(names, each.tolist(), strict=True)),
+        left_out=tuple(name for name in labelled.classes if name not in names),
     )
 
 

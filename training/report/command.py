@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
+from m2d_clap.training.distributed import device_of
 from m2d_clap.training.evaluation.command import rows_where
 from m2d_clap.training.manifest import Row, licensed, read_manifest
 from m2d_clap.training.report.folder import RunFolder
@@ -22,7 +22,10 @@ CACHE = Path("runs/cache")
 
 def report(
     run: Annotated[Path, typer.Argument(help="a run folder, finished or not")],
-    manifest: Annotated[Path, typer.Argument(help="CSV: file, caption(s), label(s), split")],
+    manifest: Annotated[
+        Path | None,
+        typer.Argument(help="CSV: file, caption(s), label(s), split; not for a captioner's run"),
+    ] = None,
     split: Annotated[str, typer.Option(help="which rows are scored")] = "valid",
     zero_shot_where: Annotated[
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
@@ -36,9 +39,12 @@ def report(
 ) -> None:
     """Write RUN/report.html: curves, retrieval, classes, confusions and a map, in one file."""
     counts = rows_where(zero_shot_where)
+    on = device_of(device)
     folder = RunFolder.read(run)
-    rows = licensed(read_manifest(manifest), folder.without_licence)
-    on = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if manifest is None and not folder.captions:
+        raise typer.BadParameter("give the MANIFEST whose rows are scored, behind the run folder")
+    every = read_manifest(manifest) if manifest is not None else []
+    rows = licensed(every, folder.without_licence)
     with View() as view:
 
         def load(checkpoint: Checkpoint, chosen: Sequence[Row]) -> Sequence[Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from m2d_clap.model.errors import ClapError
 
 VALID = "valid_"
-CHOOSERS = ("valid_accuracy", "valid_label_mean_ap", "valid_mean_ap")
+CHOOSERS = ("valid_accuracy", "valid_label_mean_ap", "valid_mean_ap", "valid_cider_d")
 """What may have chosen the best checkpoint, in the order in which they are looked for."""
 
 

@@ -69,14 +69,15 @@ def find_by_captions(
 
 
 def find_by_labels(
-    clap: Clap, rows: Sequence[Row], sounds: Sequence[Tensor], one: bool
+    clap: Clap, rows: Sequence[Row], sounds: Sequence[Tensor], one: bool, frames: int = 0
 ) -> Findings:
-    """For stages that learn classes. rows: at least one; all their labels are the head's.
+    """For stages that learn classes. rows: at least one; all their labels are the head's. frames:
+    what shorter sounds are filled up to with silence.
 
     Raises LabelError where one is wanted and a row has none or several.
     """
     names = clap.config.labels
-    features = head_features(clap, sounds)
+    features = head_features(clap, sounds, frames)
     scores = head_logits(clap, features).numpy()
     truth = class_table(rows, names, one).numpy() > 0
     classes, overall = None, None

@@ -8,6 +8,7 @@ from typing import Any
 
 from m2d_clap.training.report.curves import Curves, read_curves
 from m2d_clap.training.run import RunError
+from m2d_clap.training.settings import flat
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class RunFolder:
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
             stage = settings["stage"]
-            if not isinstance(stage["losses"], dict):
+            # A captioner's recipe has one loss, and smooths it.
+            if "label_smoothing" not in stage and not isinstance(stage["losses"], dict):
                 raise TypeError("the stage's losses are no object")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
@@ -48,9 +50,22 @@ class RunFolder:
         return dict(self.settings["stage"])
 
     @property
+    def captions(self) -> bool:
+        """Whether the run trains a captioner."""
+        return "losses" not in self.stage
+
+    @property
     def learns_labels(self) -> bool:
         """Whether the run is about a head's classes, not about captions."""
-        return bool(self.stage["losses"].get("labels"))
+        return not self.captions and bool(self.stage["losses"].get("labels"))
+
+    @property
+    def filled_frames(self) -> int:
+        """Frames that the head's sounds are filled up to with silence, as in `Stage`."""
+        if not self.learns_labels or self.stage.get("cut") != "fixed":
+            return 0
+        patch = int(self.stage["model"]["encoder"]["patch_frames"])
+        return max(2, int(self.stage["frames"]) // patch) * patch
 
     @property
     def one_label(self) -> bool:
@@ -72,15 +87,9 @@ class RunFolder:
         return list(self.settings.get("without_licence", []))
 
 
-def flattened(settings: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+def flattened(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     """{"a": {"b": 1}} → [("a.b", "1")], values as a person would write them."""
-    found: list[tuple[str, str]] = []
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            found += flattened(value, f"{before}{name}.")
-        else:
-            found.append((before + name, _written(value)))
-    return found
+    return [(name, _written(value)) for name, value in flat(settings)]
 
 
 def _written(value: Any) -> str:

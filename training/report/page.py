@@ -34,6 +34,9 @@ TITLES = {
     "valid_zero_shot": "zero-shot accuracy",
     "valid_accuracy": "accuracy of the head",
     "valid_label_mean_ap": "mAP of the head",
+    "valid_cider_d": "CIDEr-D",
+    "valid_bleu_4": "BLEU-4",
+    "valid_rouge_l": "ROUGE-L",
 }
 ROWS = 24
 """Lines of the table of curves."""

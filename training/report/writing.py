@@ -9,6 +9,7 @@ from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.errors import ClapError
+from m2d_clap.training.classes import known_rows
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.report.findings import Findings, find_by_captions, find_by_labels
 from m2d_clap.training.report.folder import RunFolder
@@ -65,21 +66,23 @@ def write_report(
     """Writes the folder's report.html and returns its path.
 
     rows: those of `split`; of a head's stage, rows with labels that it did not learn are left
-    out. load: their raw log-mels. A run without a checkpoint, or a split without rows, makes a
-    report that says so.
+    out. load: their raw log-mels. A run without a checkpoint, a split without rows or a captioner's
+    run, which `evaluate` scores, makes a report that says so.
     """
     checkpoint = Checkpoint.load(folder.checkpoint) if folder.checkpoint is not None else None
     findings: Findings | None = None
-    if checkpoint is not None:
+    if checkpoint is not None and not folder.captions:
         if folder.learns_labels:
-            rows = [row for row in rows if set(row.labels) <= set(checkpoint.config.labels)]
+            rows = known_rows(rows, checkpoint.config.labels)
         if rows:
             clap = checkpoint.clap(device)
             clap.text_encoder_path = text_encoder_path
             sounds = load(checkpoint, rows)
             with torch.inference_mode():
                 if folder.learns_labels:
-                    findings = find_by_labels(clap, rows, sounds, folder.one_label)
+                    findings = find_by_labels(
+                        clap, rows, sounds, folder.one_label, folder.filled_frames
+                    )
                 else:
                     findings = find_by_captions(clap, rows, sounds, zero_shot_of)
     text = page(folder, checkpoint, split, findings)
