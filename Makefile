@@ -55,7 +55,7 @@ PARENT ?= model/mini
 TRAIN := OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) $(BIN)/m2d-clap train $(DATA) $(MINI)
 
 train-mini: $(STAMP)  ## train the bundled checkpoint again from DATA=clips.csv, into runs/mini/gentle/best
-	$(TRAIN) --out runs/mini/one --every 5
+	$(TRAIN) --out runs/mini/one --every 10 --patience 20
 	$(TRAIN) --out runs/mini/gentle --stage 1-gentle-mini --parent runs/mini/one/best --every 4
 	$(BIN)/m2d-clap evaluate runs/mini/gentle/best $(DATA) --split valid --zero-shot-where source=ESC
 

@@ -85,6 +85,24 @@ def test_validation_does_not_change_how_a_text_encoder_learns(tmp_path: Path) ->
     assert not wanted.clap.text.model.training and wanted.clap.audio.training
 
 
+def test_a_run_whose_score_rises_no_more_ends(tmp_path: Path) -> None:
+    def validation(_: Any) -> Score:
+        return Score("mAP", 3.0 if trainer.epoch == 2 else 1.0, {})
+
+    trainer = trainer_of(TINY["STAGES"]["1"])
+    folder, epoch = tmp_path / "run", trainer.plan.steps
+    assert run(folder, trainer, {}, validation, every_epochs=1, patience=2) == folder / "best"
+    assert trainer.step == 4 * epoch < trainer.steps
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert (state["best_step"], state["best"]["chooses"]) == (2 * epoch, 3.0)
+    assert finished("1", folder, validation=validation, patience=2).step == 4 * epoch
+    assert finished("1", folder, validation=validation, patience=3).step == 5 * epoch
+    whole = finished("1", tmp_path / "whole")
+    assert torch.equal(
+        finished("1", folder).clap.logit_scale, whole.clap.logit_scale
+    )  # gone on with, nothing is different
+
+
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_is_asked_to_end_saves_the_step_it_is_in(
     asked: signal.Signals, tmp_path: Path

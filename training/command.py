@@ -71,6 +71,12 @@ def train(
         str | None, typer.Option(help="COLUMN=START: rows that count for zero-shot")
     ] = None,
     every: Annotated[int, typer.Option(help="epochs between checkpoints", min=1)] = 5,
+    patience: Annotated[
+        int,
+        typer.Option(
+            help="end when the valid score has not risen for so many epochs; 0: never", min=0
+        ),
+    ] = 0,
     texts: Annotated[
         list[Path] | None,
         typer.Option(help=".txt, .csv or .json of texts a teacher explains besides; repeatable"),
@@ -136,6 +142,7 @@ def train(
             "--teacher": teacher, "--texts": texts, "--zero-shot-where": zero_shot_where,
             "--precision": precision != "auto", "--accumulate": accumulate > 1,
             "--checkpoint-activations": checkpoint_activations, "--compile": compiled,
+            "--patience": patience,
         }  # fmt: skip
         for option, given in strange.items():
             if given:
@@ -225,10 +232,12 @@ def train(
                 validation = by_retrieval(valid, heard, counts)
         view.begin(stage, recipe.epochs, trainer.plan.visits / trainer.plan.steps)
         try:
-            best = run(out, trainer, settings, validation, view.show, every)
+            best = run(out, trainer, settings, validation, view.show, every, patience=patience)
         except KeyboardInterrupt:
             typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
             raise typer.Exit(130) from None
+        if trainer.step < trainer.steps:
+            view.tell(f"ended: no better score on valid for {patience} epochs")
     if distributed.rank() == 0:
         page = report_of_run(out, valid, heard, counts, on, text_encoder_path)
         said = {"checkpoint": best, "report": page}

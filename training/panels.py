@@ -13,7 +13,7 @@ TRAIN = {
         "seed",
     ),
     "Data": ("without_licence", "procedural"),
-    "Run": ("out", "every", "zero_shot_where", "cache"),
+    "Run": ("out", "every", "patience", "zero_shot_where", "cache"),
     "Machine": (
         *("device", "precision", "threads", "accumulate", "checkpoint_activations", "compiled"),
         "as_json",

@@ -74,6 +74,19 @@ class Status:
     valid: Score | None = None
 
 
+@dataclass(frozen=True)
+class Best:
+    """The highest score so far, and the step it was reached at."""
+
+    score: Score | None = None
+    step: int = 0
+
+    def or_(self, scored: Score | None, step: int) -> "Best":
+        if scored is None or (self.score and not scored.chooses > self.score.chooses):
+            return self
+        return Best(scored, step)
+
+
 def run(
     folder: Path,
     trainer: Learning,
@@ -82,8 +95,10 @@ def run(
     show: Callable[[Status], None] = lambda _: None,
     every_epochs: int = 5,
     log_steps: int = 10,
+    patience: int = 0,
 ) -> Path:
-    """Trains to the end, from where `folder` left off; returns the best checkpoint's folder.
+    """Trains to the end, from where `folder` left off; returns the best checkpoint's folder. The end
+    also is where the score has not risen for `patience` epochs, unless that is 0.
 
     Stopped at any moment, the same call goes on from the last save, with the same losses and the
     same final weights as an undisturbed run (CPU, same thread count). Saved are epochs, and the
@@ -101,7 +116,7 @@ def run(
     latest: Score | None = None
     try:
         with Stop() as stop:
-            while trainer.step < trainer.steps:
+            while trainer.step < trainer.steps and not _hopeless(trainer, best, patience):
                 measured = trainer.advance()
                 number, within = divmod(trainer.step, trainer.plan.steps)
                 due = not within and (number % every_epochs == 0 or trainer.step == trainer.steps)
@@ -109,7 +124,7 @@ def run(
                     scored = None
                     if due:
                         scored = _score(trainer, validation) if validation is not None else None
-                        best = _save(folder, trainer, scored, best)
+                        best = _save(folder, trainer, best.or_(scored, trainer.step))
                     with _writing(folder):
                         if due and isinstance(trainer, Trainer) and trainer.stage.hears:
                             picture = folder / "samples" / f"epoch-{number:04d}.png"
@@ -118,12 +133,12 @@ def run(
                             curves.add(trainer.step, trainer.epoch, measured, scored, due)
                     latest = scored or latest
                     step, epoch = trainer.step, trainer.epoch
-                    show(Status(step, trainer.steps, epoch, measured, best, latest))
+                    show(Status(step, trainer.steps, epoch, measured, best.score, latest))
                 if due:
                     distributed.barrier()
                 if stop.asked() and trainer.step < trainer.steps:
                     if curves is not None and not due:
-                        _save(folder, trainer, None, best)
+                        _save(folder, trainer, best)
                     distributed.barrier()
                     raise KeyboardInterrupt
     except BaseException:
@@ -153,31 +168,39 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _resume(folder: Path, trainer: Learning) -> Score | None:
-    """Restores the last saved state, if there is one; returns the best score so far."""
+def _hopeless(trainer: Learning, best: Best, patience: int) -> bool:
+    """Whether the score has not risen for so many epochs. All processes ask; the first one knows."""
+    if not patience:
+        return False
+    waited = (trainer.step - best.step) / trainer.plan.steps
+    knows = distributed.rank() == 0 and best.score is not None
+    return not distributed.everywhere(not knows or waited < patience)
+
+
+def _resume(folder: Path, trainer: Learning) -> Best:
+    """Restores the last saved state, if there is one; returns the best so far."""
     file = folder / "state.pt"
     if not file.is_file():
-        return None
+        return Best()
     snapshot = torch.load(file, map_location="cpu", weights_only=True)  # each part goes where it is
     trainer.restore(snapshot)
-    return None if snapshot["best"] is None else Score(**snapshot["best"])
+    if snapshot["best"] is None:
+        return Best()
+    return Best(Score(**snapshot["best"]), snapshot.get("best_step", trainer.step))
 
 
-def _save(
-    folder: Path, trainer: Learning, scored: Score | None, best: Score | None
-) -> Score | None:
-    """Writes last/, perhaps best/, and state.pt, each aside and then in one rename."""
+def _save(folder: Path, trainer: Learning, best: Best) -> Best:
+    """Writes last/, best/ where that was reached in this step, and state.pt, each aside and then in
+    one rename; returns `best`."""
     checkpoint = trainer.checkpoint()
-    if scored is not None and (best is None or scored.chooses > best.chooses):
-        best = scored
     aside = folder / "state.part"
     with _writing(folder):
         checkpoint.save(folder / "last")
-        if best is scored and scored is not None:
+        if best.score is not None and best.step == trainer.step:
             checkpoint.save(folder / "best")
-        kept = None if best is None else dataclasses.asdict(best)
+        kept = None if best.score is None else dataclasses.asdict(best.score)
         try:
-            torch.save({**trainer.snapshot(), "best": kept}, aside)
+            torch.save({**trainer.snapshot(), "best": kept, "best_step": best.step}, aside)
             with aside.open("rb") as written:
                 os.fsync(written.fileno())
         except BaseException:

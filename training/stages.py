@@ -47,24 +47,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Stage:
-    """One recipe.
-
-    parent: the stage whose checkpoint it starts from. learns: beginnings of the names of the
-    weights that move ("clap.audio", "m2d.predictor", …); fresh: of those of the model that do not
-    come from the parent. scale: where the contrast's temperature starts, None for the parent's.
-    cut: "fixed" is the papers': any sounds meet in a batch, `frames` of each, shorter ones filled up
-    (`fill`); "common": sounds of like length meet, cut to one that most of them have.
-    contrast: "pairs" is the papers' InfoNCE over the batch; "bank" counts equal captions as equal
-    and takes every caption of the training part as a negative, for small sets with few captions.
-    by_label: share of the bank's truth that all captions of a sound's label have in common.
-    balance: sounds of a label with n of them are visited in proportion to n^-balance.
-    labels: any number of classes a sound, or exactly one. base_rate: learning rate per 256 sounds
-    (LARS, SGD: as it is). visits: weighted draws an epoch, no more than there are sounds; 0 for every
-    sound once. polyak: decay of the
-    averaged weights that are exported, 0 for the last ones. ema: first and last decay of the
-    target encoder. teacher: whose sentence embeddings are the CLAP embeddings of `lesson` texts a
-    step, in `distil`; a stage with no other term hears no sounds, and an epoch is all its texts.
-    """
+    """One recipe. A stage whose only term is `distil` hears no sounds: an epoch is all its texts."""
 
     name: str
     model: ClapConfig
@@ -75,25 +58,42 @@ class Stage:
     warm_up: int
     batch: int
     base_rate: float
+    """Learning rate per 256 sounds; with LARS and SGD the rate itself."""
     parent: str | None = None
+    """The stage whose checkpoint it starts from."""
     cut: Literal["fixed", "common"] = "fixed"
+    """fixed, the papers': any sounds meet in a batch, `frames` of each, shorter ones filled up
+    (`fill`). common: sounds of like length meet, cut to one that most of them have."""
     predictor: PredictorConfig = PAPER_PREDICTOR
     learns: tuple[str, ...] = ("clap.", "m2d.predictor.")
+    """Beginnings of the names of the weights that move."""
     fresh: tuple[str, ...] = ()
+    """Of those of the model that do not come from the parent."""
     scale: float | None = None
+    """Where the contrast's temperature starts; None: as the parent's."""
     contrast: Literal["pairs", "bank"] = "pairs"
+    """pairs, the papers': InfoNCE over the batch. bank, for small sets with few captions: counts equal
+    captions as equal and takes every caption of the training part as a negative."""
     by_label: float = 0.0
+    """Share of the bank's truth that all captions of a sound's label have in common."""
     balance: float = 0.0
+    """Sounds of a label with n of them are visited in proportion to n^-balance."""
     labels: Literal["many", "one"] = "many"
+    """Any number of classes a sound, or exactly one."""
     optimiser: Literal["adamw", "lars", "sgd"] = "adamw"
     visits: int = 0
+    """Weighted draws an epoch, no more than there are sounds; 0: every sound once."""
     ema: tuple[float, float] = (0.99995, 0.99999)
+    """First and last decay of the target encoder."""
     weight_decay: float = 0.05
     clip_norm: float = 3.0
     polyak: float = 0.0
+    """Decay of the averaged weights that are exported; 0: the last ones are."""
     augmentation: Augmentation = NO_AUGMENTATION
     teacher: TextConfig | None = None
+    """Whose sentence embeddings are, in `distil`, the CLAP embeddings of the lesson's texts."""
     lesson: int = 0
+    """Texts a step, in `distil`."""
 
     @property
     def hears(self) -> bool:
