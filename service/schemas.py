@@ -30,15 +30,16 @@ def _whole(value: Any) -> Any:
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+# The validator last: before the bounds it would keep them out of the document.
 Count = Annotated[
     int,
-    BeforeValidator(_whole),
     Field(ge=1, le=MOST_HITS, description="how many, best first"),
+    BeforeValidator(_whole),
 ]
 Moments = Annotated[
     int,
-    BeforeValidator(_whole),
     Field(ge=1, le=MOST_MOMENTS, description="how many moments of each recording, best first"),
+    BeforeValidator(_whole),
 ]
 Second = Annotated[
     float,

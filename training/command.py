@@ -1,10 +1,11 @@
 """Commands about learning: `train`, and those of the packages below it."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
 import torch
 import typer
@@ -32,6 +33,7 @@ from m2d_clap.training.leaks import refuse_leaks_of
 from m2d_clap.training.lessons import lessons
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.manifest import Row, check_files, identity, licensed, read_manifest
+from m2d_clap.training.options import changed, refuse_all, refuse_unknown
 from m2d_clap.training.panels import grouped
 from m2d_clap.training.report.writing import report_of_run
 from m2d_clap.training.run import run
@@ -39,10 +41,8 @@ from m2d_clap.training.shards import load_log_mels
 from m2d_clap.training.silence import shortened
 from m2d_clap.training.stages import STAGES, Stage
 from m2d_clap.training.student import student_weights
-from m2d_clap.training.validation import by_labels, by_retrieval
+from m2d_clap.training.validation import validation_of
 from m2d_clap.training.view import View
-
-Recipe = TypeVar("Recipe", Stage, CaptionStage)
 
 CACHE = Path("runs/cache")
 AHEAD_OF_CUDA = 4
@@ -144,16 +144,14 @@ def train(
             "--checkpoint-activations": checkpoint_activations, "--compile": compiled,
             "--patience": patience,
         }  # fmt: skip
-        for option, given in strange.items():
-            if given:
-                raise typer.BadParameter(f"stage {stage} knows no {option}")
-        speaking = _changed(CAPTION_STAGES[stage], epochs, batch, base_rate)
+        refuse_all(stage, strange)
+        speaking = changed(CAPTION_STAGES[stage], epochs, batch, base_rate)
         _captions(
             speaking, manifest, out, parent, seed, without_licence or [], procedural, every,
             text_encoder_path, device, cache, as_json,
         )  # fmt: skip
         return
-    recipe = _changed(STAGES[stage], epochs, batch, base_rate)
+    recipe = changed(STAGES[stage], epochs, batch, base_rate)
     counts = rows_where(zero_shot_where)
     on = distributed.device_of(device)
     exact = fastest_precision(on) if precision == "auto" else cast(Precision, precision)
@@ -165,19 +163,9 @@ def train(
         compiled=fast if compiled is None else compiled,
         ahead=AHEAD_OF_CUDA if fast else 1,
     )
-    if parent is not None and recipe.parent is None:
-        raise typer.BadParameter(
-            f"stage {stage} starts from nothing: it knows no --parent (stages that go on from a "
-            "checkpoint: m2d-clap train --list --json)"
-        )
-    if texts and recipe.teacher is None:
-        raise typer.BadParameter(f"stage {stage} has no teacher to explain --texts")
-    if zero_shot_where and recipe.losses.labels:
-        raise typer.BadParameter(f"stage {stage} is scored by its classes: no --zero-shot-where")
+    refuse_unknown(recipe, parent, texts, teacher, zero_shot_where)
     first = Checkpoint.load(parent) if parent is not None else None
     teachers = [Checkpoint.load(path) for path in teacher or []]
-    if teachers and not recipe.losses.ensemble:
-        raise typer.BadParameter(f"stage {stage} learns from no --teacher")
     if first is not None:
         recipe = following(recipe, first.config)
     if teachers:
@@ -207,54 +195,56 @@ def train(
         )
         if data.lessons is not None:
             settings["lessons"] = data.lessons.identity
-        text = None
-        if _begins_text(recipe):
-            if recipe.teacher is not None and data.lessons is not None:
-                text = student_weights(
-                    recipe.model.text, recipe.teacher, data.lessons, text_encoder_path
-                )
-            else:
-                text = text_weights(recipe.model.text, text_encoder_path)
+        text = _first_text(recipe, data, text_encoder_path)
         trainer = Trainer(recipe, data, seed, on, first, text, exact, execution, teachers)
         trainer.polyak.text_encoder_path = text_encoder_path  # it is asked texts when it is scored
-        validation = None
-        heard: Sequence[torch.Tensor] = []
         if recipe.losses.labels:
-            every_valid, valid = valid, known_rows(valid, data.class_names)
-            if len(valid) < len(every_valid):
-                view.tell(unknown_labels(every_valid, data.class_names))
-        if valid:
-            heard = _sounds(valid, recipe.model.front_end, cache, view)
-            if recipe.losses.labels:
-                table = class_table(valid, data.class_names, recipe.labels == "one")
-                validation = by_labels(heard, table, recipe.labels, recipe.filled_frames)
-            else:
-                validation = by_retrieval(valid, heard, counts)
+            valid = _scored_by_labels(valid, data.class_names, view)
+        heard = _sounds(valid, recipe.model.front_end, cache, view) if valid else []
+        validation = validation_of(recipe, valid, heard, data.class_names, counts)
         view.begin(stage, recipe.epochs, trainer.plan.visits / trainer.plan.steps)
-        try:
+        with _stoppable():
             best = run(out, trainer, settings, validation, view.show, every, patience=patience)
-        except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
-            raise typer.Exit(130) from None
         if trainer.step < trainer.steps:
             view.tell(f"ended: no better score on valid for {patience} epochs")
     if distributed.rank() == 0:
         page = report_of_run(out, valid, heard, counts, on, text_encoder_path)
-        said = {"checkpoint": best, "report": page}
-        if as_json:
-            typer.echo(json.dumps({name: path and str(path) for name, path in said.items()}))
-        else:
-            typer.echo("\n".join(f"{name}: {path}" for name, path in said.items() if path))
+        _say({"checkpoint": best, "report": page}, as_json)
 
 
-def _changed(recipe: Recipe, epochs: int | None, batch: int | None, rate: float | None) -> Recipe:
-    return dataclasses.replace(
-        recipe,
-        epochs=epochs or recipe.epochs,
-        warm_up=min(recipe.warm_up, (epochs or recipe.epochs) // 2),
-        batch=batch or recipe.batch,
-        base_rate=rate or recipe.base_rate,
-    )
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        raise typer.Exit(130) from None
+
+
+def _say(said: Mapping[str, Path | None], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({name: path and str(path) for name, path in said.items()}))
+    else:
+        typer.echo("\n".join(f"{name}: {path}" for name, path in said.items() if path))
+
+
+def _first_text(
+    stage: Stage, data: TrainingSet, text_encoder_path: Path | None
+) -> dict[str, torch.Tensor] | None:
+    """The weights that a text encoder which learns begins with; None where it has its parent's."""
+    if not _begins_text(stage):
+        return None
+    if stage.teacher is not None and data.lessons is not None:
+        return student_weights(stage.model.text, stage.teacher, data.lessons, text_encoder_path)
+    return text_weights(stage.model.text, text_encoder_path)
+
+
+def _scored_by_labels(rows: list[Row], classes: Sequence[str], view: View) -> list[Row]:
+    """Those whose labels are all learned; of the others is told."""
+    known = known_rows(rows, classes)
+    if len(known) < len(rows):
+        view.tell(unknown_labels(rows, classes))
+    return known
 
 
 def _rows(
@@ -299,16 +289,12 @@ def _captions(
         "procedural": procedural,
         "parent": first and first.fingerprint,
     }
-    try:
+    with _stoppable():
         best = train_captioner(
             stage, first, learning, valid, out, cache, seed, distributed.device_of(device), every,
-            settings,
-            text_encoder_path,
+            settings, text_encoder_path,
         )  # fmt: skip
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
-        raise typer.Exit(130) from None
-    typer.echo(json.dumps({"checkpoint": str(best)}) if as_json else f"checkpoint: {best}")
+    _say({"checkpoint": best}, as_json)
 
 
 def _training_set(

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from m2d_clap.model.clap import Clap
 from m2d_clap.model.mel import normalise
+from m2d_clap.training.classes import class_table
 from m2d_clap.training.evaluate import CLIPS_AT_ONCE, evaluate
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.metrics import mean_average_precision
 from m2d_clap.training.silence import filled
+from m2d_clap.training.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,22 @@ def by_labels(
         return Score("label mAP", mean_ap, {"label_mean_ap": mean_ap})
 
     return score
+
+
+def validation_of(
+    stage: Stage,
+    rows: Sequence[Row],
+    heard: Sequence[Tensor],
+    classes: Sequence[str],
+    counts: Callable[[Row], bool],
+) -> Validation | None:
+    """What chooses the best checkpoint; None without rows."""
+    if not rows:
+        return None
+    if not stage.losses.labels:
+        return by_retrieval(rows, heard, counts)
+    table = class_table(rows, classes, stage.labels == "one")
+    return by_labels(heard, table, stage.labels, stage.filled_frames)
 
 
 @torch.inference_mode()

@@ -13,6 +13,8 @@ from m2d_clap.service.routes.parts import Backend, Flag, Upload, example, refusa
 from m2d_clap.service.schemas import Count, Identifier, Tags
 
 LabelName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+ShownName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\S")]
+"""As the document can say it: something that is no blank."""
 Names = Annotated[
     list[LabelName] | None,
     Form(max_length=500, description="your own labels, the field repeated; else the built-in ones"),
@@ -67,17 +69,19 @@ async def get_clip_tags(
     clip_id: Identifier,
     engine: Backend,
     labels: Annotated[
-        list[LabelName] | None,
+        list[ShownName],
         Query(
-            max_length=50, description="your own, the parameter repeated; else the built-in ones"
+            default_factory=list,
+            max_length=50,
+            description="your own, the parameter repeated; else the built-in ones",
         ),
-    ] = None,
+    ],
     k: Annotated[Count, Query()] = 10,
     timeline: Annotated[Flag, Query(description="also tell when what can be heard")] = False,
 ) -> Tags:
     """Say what can be heard in a sound of the library, however long, and when: in each of the
     windows of ten seconds that its index holds. Nothing is decoded for it."""
-    return _written(await tags.of_clip(engine, clip_id, labels or (), k, timeline))
+    return _written(await tags.of_clip(engine, clip_id, labels, k, timeline))
 
 
 def _written(found: tags.Tagged) -> Tags:
