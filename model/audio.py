@@ -5,6 +5,7 @@ plain media containers are opened: a playlist or a session description inside th
 otherwise make FFmpeg open other files or wait on the network.
 """
 
+import contextlib
 import io
 import math
 from collections.abc import Callable, Iterator
@@ -119,10 +120,11 @@ def _decode(
         raise NotAudioError("nothing in it can be decoded as sound")
 
 
-def _mono_blocks(
-    file: BinaryIO, limits: AudioLimits, told: Callable[[str], None]
-) -> Iterator[tuple[int, Samples]]:
-    """(native rate, mono samples) of every frame that decodes, and of the gaps between them."""
+@contextlib.contextmanager
+def opened(
+    file: BinaryIO, limits: AudioLimits = NO_LIMIT
+) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+    """A sound file and its first audio stream. Raises NotAudioError and BadSamplesError."""
     try:
         # Tags in an old encoding are no reason to refuse a sound.
         container = av.open(
@@ -137,6 +139,14 @@ def _mono_blocks(
         if stream.codec_context is None:
             raise NotAudioError("FFmpeg has no decoder for its codec; it may be protected")
         _check(stream.rate or limits.min_rate, stream.channels or 1, limits)
+        yield container, stream
+
+
+def _mono_blocks(
+    file: BinaryIO, limits: AudioLimits, told: Callable[[str], None]
+) -> Iterator[tuple[int, Samples]]:
+    """(native rate, mono samples) of every frame that decodes, and of the gaps between them."""
+    with opened(file, limits) as (container, stream):
         whole = (container.duration or 0) / av.time_base
         if stream.duration and stream.time_base:
             said = float(stream.duration * stream.time_base)
@@ -164,7 +174,7 @@ def _mono_blocks(
                     yield from _silence(rate, gap)
                     clock.silent += gap
                 clock.heard += frame.samples / rate
-                yield rate, _mono(frame)
+                yield rate, mono(frame)
         missing = [f"{lost} damaged packets are missing in it"] if lost else []
         least = 0.0 if name in _GUESSED else said * _NEARLY - 1
         if clock.now < least:
@@ -255,7 +265,8 @@ def _check(rate: int, channels: int, limits: AudioLimits) -> None:
         raise BadSamplesError(f"{channels} channels are more than {limits.channels}")
 
 
-def _mono(frame: av.AudioFrame) -> Samples:
+def mono(frame: av.AudioFrame) -> Samples:
+    """(n,) of a decoded frame, at its own rate: the mean of its channels."""
     if frame.format.name == "fltp" and frame.layout.nb_channels == 1:  # most files, and fastest
         return np.frombuffer(bytes(frame.planes[0]), np.float32, frame.samples)
     data = frame.to_ndarray()  # planar: (channels, n); packed: (1, n · channels)
@@ -269,8 +280,8 @@ def _mono(frame: av.AudioFrame) -> Samples:
         scaled = data.astype(np.float32, copy=False)
     # Overflow to infinity is found, and refused, behind the resampler.
     with np.errstate(over="ignore", invalid="ignore"):
-        mono: Samples = scaled[0] if len(scaled) == 1 else scaled.mean(axis=0, dtype=np.float32)
-    return mono
+        mean: Samples = scaled[0] if len(scaled) == 1 else scaled.mean(axis=0, dtype=np.float32)
+    return mean
 
 
 def _resampled(blocks: Iterator[tuple[int, Samples]], rate: int) -> Iterator[Samples]:

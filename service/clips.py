@@ -2,6 +2,7 @@
 
 import asyncio
 import bisect
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,11 @@ from m2d_clap.index import Clip
 from m2d_clap.index.filters import parse
 from m2d_clap.index.positions import positions
 from m2d_clap.model import Waveform
+from m2d_clap.model.errors import NotAudioError
+from m2d_clap.model.glimpses import Glimpses
 from m2d_clap.service import cursors, pictures
 from m2d_clap.service.engine import Engine
+from m2d_clap.service.errors import AudioTooCostlyError
 from m2d_clap.service.schemas import Theme
 
 
@@ -74,11 +78,9 @@ async def lying(engine: Engine, clip_id: str) -> Lying:
 
 async def spectrogram(engine: Engine, there: Lying, width: int, height: int, theme: Theme) -> bytes:
     """A PNG, drawn once."""
-    rate = engine.model.config.front_end.sample_rate
 
     async def draw() -> bytes:
-        sound = await engine.decoder.read(there.file, rate)
-        seconds = _length(there.clip, sound)
+        sound, seconds = await _seen(engine, there, width)
         return await asyncio.to_thread(pictures.spectrogram, sound, seconds, width, height, theme)
 
     return await engine.kept.get(("spectrogram", there.tag, width, height, theme), draw)
@@ -86,13 +88,12 @@ async def spectrogram(engine: Engine, there: Lying, width: int, height: int, the
 
 async def waveform(engine: Engine, there: Lying, points: int) -> bytes:
     """JSON of schemas.Waveform, made once."""
-    rate = engine.model.config.front_end.sample_rate
 
     async def make() -> bytes:
-        sound = await engine.decoder.read(there.file, rate)
-        seconds = _length(there.clip, sound)
+        sound, seconds = await _seen(engine, there, points)
         heights = await asyncio.to_thread(pictures.peaks, sound, seconds, points)
-        body = {"id": there.clip.id, "seconds": seconds, "covered": sound.seconds, "peaks": heights}
+        covered = sound.seconds if isinstance(sound, Waveform) else seconds
+        body = {"id": there.clip.id, "seconds": seconds, "covered": covered, "peaks": heights}
         return json.dumps(body, separators=(",", ":")).encode()
 
     return await engine.kept.get(("waveform", there.tag, points), make)
@@ -116,6 +117,13 @@ async def whole_map(engine: Engine) -> tuple[str, bytes]:
     return tag, await engine.kept.get(("map", tag), lambda: asyncio.to_thread(make))
 
 
-def _length(clip: Clip, sound: Waveform) -> float:
-    """Seconds of the whole clip; both were decoded, so they differ only where one was cut."""
-    return max(clip.seconds, sound.seconds)
+async def _seen(engine: Engine, there: Lying, count: int) -> tuple[Waveform | Glimpses, float]:
+    """What a picture is made of, and the seconds of the whole clip. Of a clip that is longer than an
+    upload may be, so many glimpses; where its file cannot be sought in, its beginning."""
+    rate, seconds = engine.model.config.front_end.sample_rate, there.clip.seconds
+    if seconds > engine.settings.max_seconds:
+        with contextlib.suppress(NotAudioError, AudioTooCostlyError):
+            size = pictures.WINDOW
+            return await engine.decoder.glance(there.file, rate, seconds, count, size), seconds
+    sound = await engine.decoder.read(there.file, rate)
+    return sound, max(seconds, sound.seconds)  # both were decoded: they differ where one was cut

@@ -22,8 +22,12 @@ from io import BytesIO, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m2d_clap.model import errors
 from m2d_clap.model.audio import AudioLimits, decode
+from m2d_clap.model.glimpses import glimpses
 
 LONGEST_MESSAGE = 4096
 
@@ -32,6 +36,7 @@ LONGEST_MESSAGE = 4096
 class Job:
     """What to make of a file. rate in Hz; seconds: refused beyond, or `cut` there.
 
+    glimpses: so many stretches of `length` samples, evenly over the `seconds`, instead of all of it.
     cpu_seconds, memory (bytes above the idle process): what decoding may use.
     """
 
@@ -41,6 +46,8 @@ class Job:
     channels: int
     cpu_seconds: int
     memory: int
+    glimpses: int = 0
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     list(decode(_silence(), 16000))  # whatever is loaded lazily
+    glimpses(_silence(), 16000, 0.2, 1, 64)
     # Out of the collector's sight: these objects live as long as the process.
     gc.freeze()
     with socket.socket(fileno=descriptor) as server:
@@ -80,8 +88,6 @@ def main(descriptor: int) -> None:
 def _answer(job: Job, source: int, out: int) -> Answer:
     start = time.perf_counter()
     samples = 0
-    limits = AudioLimits(None if job.cut else job.seconds, job.channels)
-    most = int(job.seconds * job.rate) if job.cut and job.seconds is not None else None
     try:
         with (
             os.fdopen(source, "rb") as file,
@@ -89,12 +95,9 @@ def _answer(job: Job, source: int, out: int) -> Answer:
             _limited(job),
         ):
             file.seek(0)
-            for block in decode(file, job.rate, limits):
-                left = len(block) if most is None else min(len(block), most - samples)
-                _write(taken, block[:left].data.cast("B"))
-                samples += left
-                if samples == most:
-                    break
+            for block in _blocks(job, file):
+                _write(taken, block.data.cast("B"))
+                samples += block.size
     except errors.AudioError as error:
         return Answer.of(error)
     except MemoryError:
@@ -104,6 +107,22 @@ def _answer(job: Job, source: int, out: int) -> Answer:
     except Exception as error:  # noqa: BLE001 — an odd file must not end the process
         return Answer(error="NotAudioError", reason=f"decoding failed: {type(error).__name__}")
     return Answer(samples, time.perf_counter() - start)
+
+
+def _blocks(job: Job, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
+    limits = AudioLimits(None if job.cut else job.seconds, job.channels)
+    if job.glimpses:
+        seconds = job.seconds or 0.0
+        yield glimpses(file, job.rate, seconds, job.glimpses, job.length, limits)
+        return
+    most = int(job.seconds * job.rate) if job.cut and job.seconds is not None else None
+    samples = 0
+    for block in decode(file, job.rate, limits):
+        left = len(block) if most is None else min(len(block), most - samples)
+        yield block[:left]
+        samples += left
+        if samples == most:
+            return
 
 
 def _write(file: FileIO, data: memoryview) -> None:

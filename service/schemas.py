@@ -340,7 +340,10 @@ class Waveform(BaseModel):
     id: str
     seconds: float
     covered: float = Field(description="seconds from the start that were looked at; then zeros")
-    peaks: list[float] = Field(description="the largest sample of each equal stretch, 0 … 1")
+    peaks: list[float] = Field(
+        description="the largest sample of each equal stretch, 0 … 1; of a clip that is longer than an "
+        "upload may be, of some milliseconds in its middle"
+    )
 
 
 class Map(BaseModel):

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from m2d_clap.model.audio import AudioLimits, Waveform
 from m2d_clap.model.errors import NotAudioError
+from m2d_clap.model.glimpses import Glimpses
 from m2d_clap.service.decode_pool import DecodePool
 from m2d_clap.service.decoding import Job
 from m2d_clap.service.errors import BusyError
@@ -58,25 +62,43 @@ class Decoder:
 
     async def read(self, path: Path, rate: int) -> Waveform:
         """A library's file, mono at `rate` Hz, up to the seconds that an upload may have."""
-        try:
-            file = await asyncio.to_thread(path.open, "rb")
-        except OSError as error:
-            raise NotAudioError(f"cannot read {path.name}: {error.strerror}") from error
-        with file:
+        with await asyncio.to_thread(_open, path) as file:
             return await self._decode(file, rate, self._limits.seconds, cut=True)
+
+    async def glance(
+        self, path: Path, rate: int, seconds: float, count: int, length: int
+    ) -> Glimpses:
+        """Short stretches of a library's file, evenly over its `seconds`, however long it is. Raises
+        NotAudioError where none can be found by seeking."""
+        with await asyncio.to_thread(_open, path) as file:
+            job = replace(self._job(rate, seconds, cut=True), glimpses=count, length=length)
+            samples = await self._run(job, file)
+            return Glimpses(samples.reshape(count, length), rate)
 
     async def close(self) -> None:
         await self.pool.close()
 
     async def _decode(self, file: BinaryIO, rate: int, seconds: float, cut: bool) -> Waveform:
+        return Waveform(await self._run(self._job(rate, seconds, cut), file), rate)
+
+    def _job(self, rate: int, seconds: float, cut: bool) -> Job:
+        limits = self._limits
+        return Job(rate, seconds, cut, limits.channels, limits.cpu_seconds, limits.memory)
+
+    async def _run(self, job: Job, file: BinaryIO) -> NDArray[np.float32]:
         if self._taken >= self._most:
             raise BusyError("too many sounds are waiting to be decoded already")
-        limits = self._limits
-        job = Job(rate, seconds, cut, limits.channels, limits.cpu_seconds, limits.memory)
         self._taken += 1
         try:
             samples, took = await self.pool.run(job, file)
         finally:
             self._taken -= 1
         self._measured(took)
-        return Waveform(samples, rate)
+        return samples
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise NotAudioError(f"cannot read {path.name}: {error.strerror}") from error

@@ -12,6 +12,7 @@ import { clock, point, span } from "./times.js";
 
 const WIDTH = 1200;
 const HEIGHT = 240;
+const SLIM = 60; // shares of a recording: a frame around shorter moments would hide them
 const SENT = 120; // seconds; longer sounds are not sent to be heard anew: their index knows enough
 
 /** The details of a clip; `node`, and `at(time)` moves the playhead. */
@@ -44,7 +45,8 @@ export class Detail {
     const { seconds } = this.clip;
     this.image = el("img", { alt: "Spectrogram: time from left to right, frequency upwards" });
     const marks = momentsOf(this.clip).map(({ start, end }) => {
-      const mark = el("span", { class: "moment", title: "a matching moment" });
+      const slim = end - start < seconds / SLIM ? "moment slim" : "moment";
+      const mark = el("span", { class: slim, title: "a matching moment" });
       mark.style.left = `${(100 * start) / seconds}%`;
       mark.style.width = `${(100 * (end - start)) / seconds}%`;
       return mark;
@@ -99,7 +101,7 @@ export class Detail {
     const rows = [
       ["length", clock(clip.seconds, true)],
       clip.start !== undefined && ["best moment", span(clip.start, clip.end)],
-      moments.length > 1 && ["all moments", moments.map((each) => this.moment(each))],
+      moments.length > 1 && ["all moments", el("div", { class: "moments" }, moments.map((each) => this.moment(each)))],
       ...(clip.paths ?? [clip.path]).map((path, at) => [at ? "also" : "file", path]),
       ...Object.entries(clip.metadata ?? {}).map(([name, value]) => [name, words(value)]),
     ].filter(Boolean);

@@ -4,7 +4,7 @@ import { remember } from "./clips.js";
 import { readExample } from "./moments.js";
 
 const PAGE = 50;
-const MOMENTS = 20; // of a recording
+const MOMENTS = 100; // of a recording
 const UNLIKE = -0.5;
 
 /** Whether a state asks for anything; else the library is listed. */

@@ -23,7 +23,7 @@ def test_every_moment_that_fits_is_marked_and_can_be_played(visit: Any, until: A
     page = visit("/?q=a+church+bell+is+ringing")
     assert "+1" in row(page).locator(".times").text_content()
     row(page).get_by_role("button", name="Details").click()
-    moments = row(page).locator(".about dd .link")
+    moments = row(page).locator(".about .moments .link")
     assert moments.all_text_contents() == ["0:10", "1:00"]
     assert row(page).locator(".spectrogram .moment").count() == 2
     moments.last.click()
