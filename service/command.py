@@ -1,6 +1,8 @@
 """Commands that serve and tag: `serve`, `tag`, `demo`."""
 
+import contextlib
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +58,9 @@ def serve(
     if print_settings:
         typer.echo(settings.as_toml())
         return
+    # It asks for a new index: until somebody listens it is no reason to end.
+    with contextlib.suppress(AttributeError, ValueError):  # no such signal; not the main thread
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if settings.device == "cuda":
         where("cuda")
     due = first_index.is_due(settings)

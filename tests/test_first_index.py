@@ -77,6 +77,7 @@ def test_the_first_start_indexes_the_library_and_the_second_only_serves_it(
 ) -> None:
     with started(tmp_path, served_folder) as server:
         assert server.first.startswith("indexing ")
+        server.process.send_signal(signal.SIGHUP)  # too early to be heard, and no reason to end
         assert server.get("/livez").json() == {"status": "alive"}
         refused = server.get("/v1/index")
         assert refused.status_code == 503 and "being indexed" in refused.json()["detail"]
@@ -91,6 +92,7 @@ def test_the_first_start_indexes_the_library_and_the_second_only_serves_it(
     made = (tmp_path / "index" / "index.json").stat().st_mtime_ns
     with started(tmp_path, served_folder) as server:
         assert server.first.startswith("8 clips at ")
+        server.process.send_signal(signal.SIGHUP)
         server.until_ready()
     assert (tmp_path / "index" / "index.json").stat().st_mtime_ns == made
 
