@@ -5,7 +5,6 @@ never change once they are written, by hard links where both lie on one disk. `b
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 from m2d_clap.index.base import INDEX_FILE
 from m2d_clap.index.catalogue import CATALOGUE_FILE, LOCK_FILE, Catalogue
+from m2d_clap.index.disk import to_disk
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
 from m2d_clap.index.lock import held
@@ -67,9 +67,9 @@ def back_up(folder: Path, to: Path) -> int:
         sums = {name: _sha256(part / name) for name in sorted(_files(part))}
         whole = {"format_version": _FORMAT, "sha256": sums}
         (part / BACKUP_FILE).write_text(json.dumps(whole))
-        _to_disk(part, *part.rglob("*"))
+        to_disk(part, *part.rglob("*"))
         put_in_place(part, to)
-        _to_disk(to.parent)
+        to_disk(to.parent)
     return sum(file.stat().st_size for file in to.rglob("*") if file.is_file())
 
 
@@ -105,12 +105,12 @@ def restore(backup: Path, to: Path, replace: bool = False) -> Path | None:
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             # never linked: what is written to the index must not reach the backup
             shutil.copy2(backup / name, part / name)
-        _to_disk(part, *part.rglob("*"))
+        to_disk(part, *part.rglob("*"))
         with contextlib.ExitStack() as alone:
             if to.is_dir():  # what is written to it goes by its path, and would land in the other
                 alone.enter_context(held(to / LOCK_FILE, _PATIENCE))
             before = put_in_place(part, to)
-        _to_disk(to.parent)
+        to_disk(to.parent)
         return before
 
 
@@ -159,19 +159,6 @@ def _aside(to: Path) -> Iterator[Path]:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _to_disk(*places: Path) -> None:
-    """fsync of files and folders: no power cut leaves a part of them under their last name."""
-    for place in places:
-        opened = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        except OSError as error:
-            if error.errno != errno.EINVAL:  # as some network drives say of folders
-                raise
-        finally:
-            os.close(opened)
 
 
 def _sha256(file: Path) -> str:

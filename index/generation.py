@@ -35,6 +35,7 @@ from m2d_clap.index.calibration import Calibration, drawn, of_sounds
 from m2d_clap.index.catalogue import LOCK_FILE, Catalogue
 from m2d_clap.index.changes import STORED
 from m2d_clap.index.clips import Clip, Clips
+from m2d_clap.index.disk import to_disk
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.kinds import Kind, Rows, Tuning, Wish
 from m2d_clap.index.lock import held
@@ -136,7 +137,7 @@ def make(
                 calibration = _calibrate(exact, owners)
                 if kind == "flat":
                     (place / EXACT_FILE).unlink()
-                _to_disk(place)
+                to_disk(place)
             except BaseException:
                 shutil.rmtree(place, ignore_errors=True)
                 raise
@@ -162,12 +163,12 @@ def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
     (made.place / LOCK_FILE).unlink()
     made.place.rename(folder / name)
     made.writing.close()
-    _to_disk(folder)
+    to_disk(folder)
     aside = folder / f"{INDEX_FILE}.part"
     aside.write_text(json.dumps(made.facts | {"generation": name}))
-    _to_disk(aside)
+    to_disk(aside)
     aside.replace(folder / INDEX_FILE)
-    _to_disk(folder)
+    to_disk(folder)
     catalogue.changes.forget(int(before.get("seq", 0)))
     _only(folder, {name, before.get("generation"), before.get("vectors")})
     sweep(folder, catalogue)
@@ -247,7 +248,7 @@ def _write_vectors(
     kinds.fill(index, tuning, exact)
     tuning = tuned(index, tuning, exact)
     faiss.write_index(index, str(place / VECTORS_FILE))
-    _to_disk(place / VECTORS_FILE)
+    to_disk(place / VECTORS_FILE)
     return tuning
 
 
@@ -288,12 +289,3 @@ def _only(folder: Path, keep: set[str | None]) -> None:
     for file in folder.glob("vectors-*.faiss"):
         if file.name not in keep:
             file.unlink(missing_ok=True)
-
-
-def _to_disk(path: Path) -> None:
-    """fsync of a file or folder, so that a power cut cannot undo what came before the rename."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

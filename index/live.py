@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.changes import FOLDER, STORED, Upload
+from m2d_clap.index.disk import to_disk
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.interface import SearchIndex
 from m2d_clap.index.reading import ID_LENGTH
@@ -128,10 +129,7 @@ def _store(file: BinaryIO, place: Path) -> None:
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
-    for folder in (place.parent, place.parent.parent, place.parent.parent.parent):
-        opened = os.open(folder, os.O_RDONLY)
-        os.fsync(opened)
-        os.close(opened)
+    to_disk(place.parent, place.parent.parent, place.parent.parent.parent)
 
 
 def _plain(name: str) -> str:

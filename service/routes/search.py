@@ -74,18 +74,10 @@ async def search_audio(
     moments: Annotated[Moments, Form()] = 1,
 ) -> Hits:
     """Find the sounds like an uploaded one. A next page takes the same upload again."""
-    narrowed = _valid(
-        Narrowed,
-        {
-            "k": k,
-            "cursor": cursor,
-            "filter": filter,
-            "within": within,
-            "min_score": min_score,
-            "min_relevance": min_relevance,
-            "moments": moments,
-        },
-    )
+    narrowed = _narrowed(
+        "body", k=k, cursor=cursor, filter=filter, within=within, min_score=min_score,
+        min_relevance=min_relevance, moments=moments,
+    )  # fmt: skip
     return hits(await searching.by_sound(engine, file.file, narrowed))
 
 
@@ -159,20 +151,15 @@ async def get_similar_clips(
     moments: Annotated[Moments, Query()] = 1,
 ) -> Hits:
     """The other clips that sound like this one, or like its moment `at` a second."""
-    narrowed = _valid(
-        Narrowed,
-        {
-            "k": k,
-            "cursor": cursor,
-            "filter": filter,
-            "within": within,
-            "min_score": min_score,
-            "min_relevance": min_relevance,
-            "moments": moments,
-        },
-        "query",
-    )
+    narrowed = _narrowed(
+        "query", k=k, cursor=cursor, filter=filter, within=within, min_score=min_score,
+        min_relevance=min_relevance, moments=moments,
+    )  # fmt: skip
     return hits(await searching.similar(engine, clip_id, at, narrowed))
+
+
+def _narrowed(where: Literal["body", "query"], **given: Any) -> Narrowed:
+    return _valid(Narrowed, given, where)
 
 
 def _valid(model: type[Asked], given: Any, where: Literal["body", "query"] = "body") -> Asked:
