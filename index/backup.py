@@ -17,12 +17,12 @@ from typing import Any
 
 from m2d_clap.index.base import INDEX_FILE
 from m2d_clap.index.catalogue import CATALOGUE_FILE, LOCK_FILE, Catalogue
-from m2d_clap.index.disk import to_disk
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
 from m2d_clap.index.lock import held
 from m2d_clap.index.store import Index
 from m2d_clap.index.swap import put_in_place, refuse_mount
+from m2d_clap.model.files import to_disk
 
 BACKUP_FILE = "backup.json"
 _FORMAT = 1

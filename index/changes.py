@@ -99,6 +99,17 @@ class Changes:
         """Sounds of the library that were deleted: their files are left out."""
         return {clip for (clip,) in self._db.execute("SELECT clip FROM deleted")}
 
+    def left_out(self) -> dict[str, list[str]]:
+        """The files of each of these; none where they have gone, too."""
+        rows = self._db.execute(
+            "SELECT deleted.clip, path FROM deleted LEFT JOIN files ON files.clip = deleted.clip "
+            "ORDER BY path, deleted.clip"
+        )
+        found: dict[str, list[str]] = {}
+        for clip, path in rows:
+            found.setdefault(clip, []).extend([] if path is None else [path])
+        return found
+
     def add(self, clip: str, seconds: float, windows: Iterable[Embedded], upload: Upload) -> None:
         with changing(self._db):
             self._db.execute("DELETE FROM windows WHERE clip = ?", (clip,))
@@ -151,6 +162,11 @@ class Changes:
             self._db.executemany(
                 "INSERT OR IGNORE INTO deleted VALUES (?)", [(clip,) for clip in clips]
             )
+
+    def take_back(self, clips: Iterable[str]) -> None:
+        """Leaves files of deleted sounds out no longer: the next run over the library reads them."""
+        with changing(self._db):
+            self._db.executemany("DELETE FROM deleted WHERE clip = ?", [(clip,) for clip in clips])
 
     def forget(self, seq: int) -> None:
         """Drops the record of changes up to `seq`, which every generation still in use holds."""

@@ -35,7 +35,6 @@ from m2d_clap.index.calibration import Calibration, drawn, of_sounds
 from m2d_clap.index.catalogue import LOCK_FILE, Catalogue
 from m2d_clap.index.changes import STORED
 from m2d_clap.index.clips import Clip, Clips
-from m2d_clap.index.disk import to_disk
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.kinds import Kind, Rows, Tuning, Wish
 from m2d_clap.index.lock import held
@@ -43,6 +42,7 @@ from m2d_clap.index.origin import Origin
 from m2d_clap.index.recall import tuned
 from m2d_clap.index.texts import load, save
 from m2d_clap.index.windows import Embedded
+from m2d_clap.model.files import to_disk, whole
 
 
 class Contents(Protocol):
@@ -164,11 +164,8 @@ def switch(folder: Path, made: Made, catalogue: Catalogue) -> None:
     made.place.rename(folder / name)
     made.writing.close()
     to_disk(folder)
-    aside = folder / f"{INDEX_FILE}.part"
-    aside.write_text(json.dumps(made.facts | {"generation": name}))
-    to_disk(aside)
-    aside.replace(folder / INDEX_FILE)
-    to_disk(folder)
+    with whole(folder / INDEX_FILE) as aside:
+        aside.write_text(json.dumps(made.facts | {"generation": name}))
     catalogue.changes.forget(int(before.get("seq", 0)))
     _only(folder, {name, before.get("generation"), before.get("vectors")})
     sweep(folder, catalogue)
@@ -213,8 +210,7 @@ def _write_rows(place: Path, contents: Contents, dim: int, kind: Kind) -> NDArra
                     yield clip
 
         clips = Clips.of(written())
-        file.flush()
-        os.fsync(file.fileno())
+    to_disk(place / EXACT_FILE)
     clips.write(place)
     owners = np.repeat(np.arange(len(clips)), np.array(counts, np.int64))
     save(place / "owners.npy", owners)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from m2d_clap.index import backup as backups
-from m2d_clap.index import transfer
+from m2d_clap.index import live, transfer
 from m2d_clap.index.difference import difference
 from m2d_clap.index.duplicates import AT_LEAST, LEAST, Group, duplicates
 from m2d_clap.index.store import Index
@@ -145,6 +145,47 @@ def diff(
             typer.echo("nothing differs")
     if found:
         raise typer.Exit(1)
+
+
+@commands.command("deleted")
+def show_deleted(index: _Folder, as_json: _Json = False) -> None:
+    """List the library's sounds that were deleted through the service: their files are left out.
+
+    m2d-clap library deleted sounds.index
+    """
+    _show_deleted(live.deleted(index), as_json)
+
+
+@commands.command("undelete")
+def undelete(
+    index: _Folder,
+    clips: Annotated[
+        list[str] | None, typer.Argument(metavar="CLIP", help="ids or paths, as `deleted` lists them")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="all of them")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Take deleted sounds back: the next `m2d-clap index` reads their files again.
+
+    Uploads have no file to come back from.
+
+    m2d-clap library undelete sounds.index birds/wren.wav
+    """
+    if every == bool(clips):
+        raise typer.BadParameter("name the sounds, or give --all")
+    _show_deleted(live.undelete(index, None if every else clips), as_json)
+    typer.echo("the next run of `m2d-clap index` takes them in", err=True)
+
+
+def _show_deleted(found: Mapping[str, list[str]], as_json: bool) -> None:
+    if as_json:
+        clips = [{"id": clip, "paths": paths} for clip, paths in found.items()]
+        typer.echo(json.dumps({"deleted": clips}))
+        return
+    for clip, paths in found.items():
+        for path in paths or ["no file of the library has it now"]:
+            typer.echo(f"{clip}  {path}")
+    typer.echo(f"{len(found)} sounds", err=True)
 
 
 def _group(group: Group) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.changes import FOLDER, STORED, Upload
-from m2d_clap.index.disk import to_disk
 from m2d_clap.index.errors import IndexBusyError, LibraryIndexError
 from m2d_clap.index.interface import SearchIndex
 from m2d_clap.index.reading import ID_LENGTH
 from m2d_clap.index.windows import Embedded
+from m2d_clap.model.files import to_disk
 
 _PATIENCE = 5.0  # seconds for another change, which takes a fraction of one
 _LONGEST_NAME = 100
@@ -100,6 +100,34 @@ def delete(folder: Path, clip: str) -> bool:
     return there
 
 
+def deleted(folder: Path) -> dict[str, list[str]]:
+    """Sounds of the library that were deleted, by id: the paths of their files, which are left out.
+
+    Raises LibraryIndexError where the folder holds no index.
+    """
+    with Catalogue.reading(folder / CATALOGUE_FILE) as catalogue:
+        return catalogue.changes.left_out()
+
+
+def undelete(folder: Path, wanted: Collection[str] | None = None) -> dict[str, list[str]]:
+    """Takes deleted sounds back, by id or path; None: all. The next run of `m2d-clap index` reads their
+    files again. Returns those, as `deleted` does.
+
+    Raises LibraryIndexError, and changes nothing, where one of them is not deleted; else as `add`.
+    """
+    with _writing(folder) as catalogue:
+        known = catalogue.changes.left_out()
+        names = {name: clip for clip, paths in known.items() for name in (clip, *paths)}
+        for name in wanted or ():
+            if name not in names:
+                raise LibraryIndexError(
+                    f"{name} is no deleted sound: `m2d-clap library deleted {folder}` lists them"
+                )
+        back = set(known) if wanted is None else {names[name] for name in wanted}
+        catalogue.changes.take_back(back)
+    return {clip: paths for clip, paths in known.items() if clip in back}
+
+
 @contextmanager
 def _writing(folder: Path) -> Iterator[Catalogue]:
     file = folder / CATALOGUE_FILE
@@ -123,8 +151,7 @@ def _store(file: BinaryIO, place: Path) -> None:
         with os.fdopen(descriptor, "wb") as written:
             file.seek(0)
             shutil.copyfileobj(file, written)
-            written.flush()
-            os.fsync(written.fileno())
+        to_disk(Path(aside))
         Path(aside).replace(place)
     except BaseException:
         Path(aside).unlink(missing_ok=True)

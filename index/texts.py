@@ -1,6 +1,5 @@
 """A column of texts on disk: one file of UTF-8, one of where each begins; mapped, never read whole."""
 
-import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from m2d_clap.model.files import to_disk
 
 # Python 3.11's ast, which np.load reads headers by, now and then fails where two threads are in it
 # (python/cpython#106905).
@@ -30,8 +31,7 @@ class Texts(Sequence[str]):
             for text in texts:
                 at += file.write(text.encode())
                 ends.append(at)
-            file.flush()
-            os.fsync(file.fileno())
+        to_disk(folder / f"{name}.txt")
         save(folder / f"{name}-ends.npy", np.array(ends, np.int64))
 
     @classmethod
@@ -75,8 +75,7 @@ def save(file: Path, array: NDArray[np.generic]) -> None:
     """An array, on disk when this returns."""
     with file.open("wb") as opened:
         np.save(opened, array)
-        opened.flush()
-        os.fsync(opened.fileno())
+    to_disk(file)
 
 
 def load(file: Path) -> NDArray[np.int64]:

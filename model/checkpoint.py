@@ -10,7 +10,6 @@ captioner.*        where there is one: see caption_file.py
 import functools
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +27,7 @@ from m2d_clap.model.clap import Clap
 from m2d_clap.model.config import ClapConfig, config_from_dict, config_to_dict
 from m2d_clap.model.description import CONFIG_FILE, FORMAT_VERSION, read_config
 from m2d_clap.model.errors import CheckpointError, NoCaptionerError, TextEncoderError
+from m2d_clap.model.files import to_disk
 from m2d_clap.model.tokenizer import TOKENIZER_FILE, Tokenizer
 
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "README.md"
@@ -157,6 +157,7 @@ class Checkpoint:
             shutil.rmtree(old)
         else:
             aside.rename(folder)
+        to_disk(folder.parent)
 
     def _write(self, aside: Path, card: str | None) -> None:
         aside.chmod(0o755)
@@ -175,8 +176,7 @@ class Checkpoint:
             (aside / CARD_FILE).write_text(card)
         for file in aside.iterdir():
             file.chmod(0o644)
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+        to_disk(*aside.iterdir(), aside)
 
     @classmethod
     def load(cls, folder: Path) -> "Checkpoint":

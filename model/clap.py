@@ -14,7 +14,7 @@ from m2d_clap.model.audio import Waveform
 from m2d_clap.model.audio_encoder import AudioEncoder, TokenGrid
 from m2d_clap.model.config import ClapConfig
 from m2d_clap.model.errors import BadSamplesError
-from m2d_clap.model.mel import log_mel, normalise
+from m2d_clap.model.mel import SILENCE, log_mel, normalise
 from m2d_clap.model.projector import build_text_projection
 from m2d_clap.model.text_encoder import (
     TextEncoder,
@@ -81,6 +81,22 @@ class Clap(nn.Module):
     def embed_audio(self, waveforms: Sequence[Waveform]) -> Tensor:
         """CLAP embeddings (sounds, dim) float32. The same alone and in any batch."""
         return self.project(self.grids([self.log_mel(w) for w in waveforms]))
+
+    @torch.inference_mode()
+    def logits(self, log_mels: Sequence[Tensor]) -> Tensor:
+        """What the head says of sounds, from their normalised log-mels: (sounds, classes) float32, whose
+        sigmoids are probabilities. Only where `config.labels` is set."""
+        grids = self.grids([self.filled(log_mel) for log_mel in log_mels])
+        features = torch.stack([grid.clip(self.audio.head_is_stacked) for grid in grids])
+        return self.audio.logits(features.float()).float()
+
+    def filled(self, log_mel: Tensor) -> Tensor:
+        """(1, mels, frames) normalised → as long as the head knows sounds, with silence behind it."""
+        missing = self.config.head_frames - log_mel.shape[-1]
+        if missing <= 0:
+            return log_mel
+        silence = normalise(torch.tensor(SILENCE), self.config.front_end)
+        return F.pad(log_mel, (0, missing), value=float(silence))
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> Tensor:

@@ -16,6 +16,7 @@ from m2d_clap.model.clap import Precision
 from m2d_clap.model.config import config_to_dict
 from m2d_clap.model.description import bundled
 from m2d_clap.model.errors import AudioError
+from m2d_clap.model.files import whole
 from m2d_clap.model.text_encoder import SPECS
 from m2d_clap.model.upstream import Hints, import_published
 
@@ -80,7 +81,10 @@ def embed(
         Path | None, typer.Option(help="folder of the text encoder, where it is not inside")
     ] = None,
 ) -> None:
-    """Write un-normalised CLAP embeddings, float32 (files then texts, dim), in the order given."""
+    """Write un-normalised CLAP embeddings, float32 (files then texts, dim), in the order given.
+
+    The row of a file that cannot be read is NaN, and the exit status 1.
+    """
     files, text = files or [], text or []
     if not files and not text:
         raise typer.BadParameter("give at least one FILE or --text")
@@ -95,19 +99,26 @@ def embed(
     clap = Checkpoint.load(checkpoint or bundled()).clap()
     clap.precision = cast(Precision, precision)
     clap.text_encoder_path = text_encoder_path
-    rows: list[torch.Tensor] = []
+    rows: list[torch.Tensor | None] = []
+    unread: list[str] = []
     with typer.progressbar(files, label="embedding", file=typer.get_text_stream("stderr")) as bar:
         for file in bar:
             try:
                 waveform = read_audio(file, clap.config.front_end.sample_rate)
             except AudioError as error:
-                raise AudioError(f"{file}: {error}") from error
+                unread.append(f"{file}: {error}")
+                rows.append(None)
+                continue
             grids = clap.grids([clap.log_mel(waveform)])
             rows.append(grids[0].clip().float() if features else clap.project(grids)[0])
     if text:
         rows.extend(clap.embed_text(text))
-    aside = out.with_name(out.name + ".part")
-    with aside.open("wb") as written:
-        np.save(written, torch.stack(rows).numpy().astype(np.float32))
-    aside.replace(out)
-    typer.echo(f"{out}: {len(rows)} × {len(rows[0])}")
+    known = next((row for row in rows if row is not None), None)
+    if known is None:
+        raise AudioError("\n".join(unread))
+    nothing = torch.full_like(known, torch.nan)
+    with whole(out) as aside, aside.open("wb") as written:
+        np.save(written, torch.stack([nothing if row is None else row for row in rows]).numpy())
+    typer.echo(f"{out}: {len(rows)} × {len(known)}")
+    if unread:
+        raise AudioError("\n".join([f"{len(unread)} rows are NaN:", *unread]))

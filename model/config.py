@@ -113,6 +113,9 @@ class ClapConfig:
     text: TextConfig = TextConfig()
     labels: tuple[str, ...] = ()
     head_input: int = 0
+    head_frames: int = 0
+    """Of the log-mel: silence follows shorter sounds before the head hears them, as it did where it
+    learned."""
 
     @property
     def grid_rows(self) -> int:
@@ -142,6 +145,7 @@ class ClapConfig:
             == 0,
             "encoder.frames must hold at least one patch": self.encoder.columns >= 1,
             "front_end.std must be positive": self.front_end.std > 0,
+            "head_frames must not be negative": self.head_frames >= 0,
             "text.included must be true for an encoder of our own": self.text.included
             or not self.text.own,
             "text.max_tokens must be within text.architecture.max_position_embeddings": (
@@ -159,7 +163,10 @@ class ClapConfig:
 
 def config_to_dict(config: ClapConfig) -> dict[str, Any]:
     """Plain JSON values, the inverse of `config_from_dict`."""
-    return dataclasses.asdict(config)
+    values = dataclasses.asdict(config)
+    if not config.head_frames:  # checkpoints made before there was this setting keep their fingerprint
+        del values["head_frames"]
+    return values
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ClapConfig:
@@ -170,6 +177,8 @@ def config_from_dict(values: Mapping[str, Any]) -> ClapConfig:
         "projector": ProjectorConfig,
         "text": TextConfig,
     }
+    if isinstance(values, Mapping):
+        values = {"head_frames": 0, **values}
     whole = _strict(ClapConfig, values, "model")
     for name, part in parts.items():
         whole[name] = part(**_strict(part, whole[name], name))

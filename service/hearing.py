@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from m2d_clap.index.hits import units
@@ -45,10 +44,7 @@ def encode_classes(
     return found
 
 
-@torch.inference_mode()
 def _probabilities(clap: Clap, sounds: Sequence[Waveform]) -> NDArray[np.float32]:
-    grids = clap.grids([clap.log_mel(sound) for sound in sounds])
-    stacked = clap.audio.head_is_stacked
-    features = torch.stack([grid.clip(stacked) for grid in grids]).float()
-    probabilities: NDArray[np.float32] = clap.audio.logits(features).sigmoid().float().cpu().numpy()
+    logits = clap.logits([clap.log_mel(sound) for sound in sounds])
+    probabilities: NDArray[np.float32] = logits.sigmoid().cpu().numpy()
     return probabilities

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from m2d_clap.model.files import to_disk
 from m2d_clap.service import logs
 from m2d_clap.service.errors import ServiceError
 
@@ -119,8 +120,7 @@ class KeyFile:
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     json.dump({"keys": [asdict(key) for key in keys]}, file, indent=2)
-                    file.flush()
-                    os.fsync(file.fileno())
+                to_disk(Path(aside))
                 self._as_before(Path(aside))
                 Path(aside).replace(self._path)
             except BaseException:

@@ -120,6 +120,29 @@ def test_what_is_deleted_is_gone_for_good_until_it_is_added_again(made: Path) ->
     assert clip.paths == (f"uploads/{again.id}/again.wav",)
 
 
+def test_a_deleted_sound_of_the_library_is_taken_back_by_the_next_run(made: Path) -> None:
+    out = made / "x"
+    clips = {clip.path: clip.id for clip in Index.open(out).clips}
+    for path in ("0.wav", "1.wav", "2.wav"):
+        live.delete(out, clips[path])
+    build(made)
+    (made / "sounds" / "2.wav").unlink()
+    build(made)
+    assert live.deleted(out) == {
+        clips["2.wav"]: [], clips["0.wav"]: ["0.wav"], clips["1.wav"]: ["1.wav"]
+    }  # fmt: skip
+    with pytest.raises(LibraryIndexError, match=r"3\.wav is no deleted sound"):
+        live.undelete(out, ["0.wav", "3.wav"])
+    assert len(live.deleted(out)) == 3
+    assert live.undelete(out, ["0.wav"]) == {clips["0.wav"]: ["0.wav"]}
+    build(made)
+    assert [clip.path for clip in Index.open(out).clips] == ["0.wav"]
+    assert set(live.undelete(out)) == {clips["1.wav"], clips["2.wav"]}
+    build(made)
+    assert [clip.path for clip in Index.open(out).clips] == ["0.wav", "1.wav"]
+    assert live.deleted(out) == {}
+
+
 def test_a_caption_goes_with_its_sound(made: Path) -> None:
     clip, other = [c.id for c in Index.open(made / "x").clips][:2]
     with Catalogue.open(made / "x" / CATALOGUE_FILE) as catalogue:

@@ -114,6 +114,20 @@ def test_files_that_are_left_out_because_their_sounds_were_deleted_are_counted(
     assert "0 hidden\n" in told.stdout
 
 
+def test_what_was_deleted_is_listed_and_taken_back_by_command(out: Path) -> None:
+    def library(*words: str) -> Any:
+        return CliRunner().invoke(cli(), ["library", *words])
+
+    ((clip, paths),) = live.deleted(out).items()
+    assert f"{clip}  {paths[0]}\n" in library("deleted", str(out)).stdout
+    told = json.loads(library("deleted", str(out), "--json").stdout)
+    assert told == {"deleted": [{"id": clip, "paths": paths}]}
+    assert library("undelete", str(out)).exit_code == 2
+    assert library("undelete", str(out), clip, "--all").exit_code == 2
+    assert library("undelete", str(out), clip, "--json").exit_code == 0
+    assert live.deleted(out) == {}
+
+
 def test_a_damaged_upload_is_said_and_never_forgotten(out: Path) -> None:
     index = Index.open(out)
     (upload,) = [clip for clip in index.clips if clip.stored]

@@ -14,16 +14,18 @@ from scipy.io import wavfile
 from torch import Tensor
 from typer.testing import CliRunner
 
-from m2d_clap.model import Clap, ClapConfig
-from m2d_clap.model.config import EncoderConfig
-from m2d_clap.model.mel import SILENCE
+from m2d_clap.model import Checkpoint, Clap, ClapConfig, read_audio
+from m2d_clap.model.config import EncoderConfig, config_from_dict, config_to_dict
+from m2d_clap.model.mel import SILENCE, normalise
 from m2d_clap.service.cli import build
+from m2d_clap.service.hearing import encode_classes
 from m2d_clap.training.augment import Augmentation
+from m2d_clap.training.evaluation.clips import Listener, Stretch
 from m2d_clap.training.loop import Trainer
 from m2d_clap.training.report.folder import RunFolder
 from m2d_clap.training.silence import filled, shortened
 from m2d_clap.training.stages import STAGES, Stage
-from m2d_clap.training.validation import head_features
+from m2d_clap.training.validation import head_features, head_logits
 
 TINY = runpy.run_path(str(Path(__file__).with_name("distributed_run.py")))
 trainer_of: Callable[..., Trainer] = TINY["trainer"]
@@ -68,13 +70,42 @@ def test_no_more_frames_are_learned_than_the_longest_sound_fills() -> None:
 def test_a_sound_is_scored_as_long_as_it_is_learned() -> None:
     torch.manual_seed(0)
     sizes = EncoderConfig(frames=64, width=16, depth=1, heads=2)
-    clap = Clap(ClapConfig(encoder=sizes, labels=("a", "b"), head_input=16)).eval()
+    config = ClapConfig(encoder=sizes, labels=("a", "b"), head_input=16)
+    clap = Clap(dataclasses.replace(config, head_frames=64)).eval()
     short, long = torch.randn(80, 30), torch.randn(80, 100)
     behind = torch.cat([short, torch.full((80, 34), SILENCE)], dim=1)
     assert torch.equal(filled(short, 64), behind) and filled(long, 64) is long
-    found = head_features(clap, [short, long], 64)
+    found = head_features(clap, [short, long])
     assert torch.equal(found, head_features(clap, [behind, long]))
+    images = [normalise(sound, config.front_end).unsqueeze(0) for sound in (short, long)]
+    assert torch.allclose(clap.logits(images), head_logits(clap, found), atol=1e-6)
+    clap.config = config
     assert not torch.allclose(found[0], head_features(clap, [short])[0])
+
+
+def test_a_head_is_served_and_scored_with_the_silence_it_learned_with(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = EncoderConfig(frames=64, width=16, depth=1, heads=2)
+    config = ClapConfig(encoder=sizes, labels=("a", "b"), head_input=16, head_frames=64)
+    Checkpoint.of(Clap(config)).save(tmp_path / "model")
+    clap = Checkpoint.load(tmp_path / "model").clap()
+    assert clap.config == config
+    noise = np.random.default_rng(0).normal(0, 3000, 4000).astype(np.int16)  # 26 frames
+    wavfile.write(tmp_path / "short.wav", 16000, noise)
+    sound = read_audio(tmp_path / "short.wav", 16000)
+    log_mel = clap.log_mel(sound)
+    silence = (SILENCE - config.front_end.mean) / config.front_end.std
+    behind = torch.full((1, 80, 64 - log_mel.shape[-1]), silence)
+    grid = clap.grids([torch.cat([log_mel, behind], dim=-1)])[0]
+    with torch.inference_mode():
+        wanted = clap.audio.logits(grid.clip(stacked=False)[None])
+    said = Listener(clap).logits([Stretch(tmp_path / "short.wav", None)])
+    assert torch.allclose(said, wanted, atol=1e-5)
+    (served,) = encode_classes(clap, [sound])
+    assert np.allclose(served[0], wanted.sigmoid().numpy(), atol=1e-6)
+    other = dataclasses.replace(config, head_frames=0)
+    assert "head_frames" not in config_to_dict(other)
+    assert config_from_dict(config_to_dict(other)) == other
 
 
 def test_a_run_says_how_long_its_sounds_are_and_which_valid_rows_do_not_count(
@@ -96,5 +127,7 @@ def test_a_run_says_how_long_its_sounds_are_and_which_valid_rows_do_not_count(
     assert "1 of 4 valid rows are not scored: no training row has their odd" in result.stderr
     assert json.loads(result.stdout)["report"]
     folder = RunFolder.read(tmp_path / "run")
-    assert folder.stage["frames"] == folder.filled_frames == 64
+    assert folder.stage["frames"] == 64
+    saved = Checkpoint.load(tmp_path / "run" / "last").config
+    assert saved.head_frames == 64 and not folder.stage["model"]["head_frames"]
     assert "valid_label_mean_ap" in folder.curves

@@ -179,7 +179,7 @@ def test_a_full_disk_stops_with_a_message_and_the_same_command_goes_on(
 def test_a_device_without_space_says_so(tmp_path: Path) -> None:
     def fill(status: Status) -> None:
         if status.step == 3:
-            (tmp_path / "state.part").symlink_to("/dev/full")
+            (tmp_path / "state.pt.part").symlink_to("/dev/full")
 
     with pytest.raises(RunError, match="cannot be written"):
         finished("1", tmp_path, show=fill)

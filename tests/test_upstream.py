@@ -41,6 +41,25 @@ def test_an_imported_file_embeds_sounds_as_the_reference_does(
     assert np.abs(np.load(out) - expected).max() < 1e-4
 
 
+def test_embed_goes_on_past_a_file_it_cannot_read_and_names_it(
+    published: dict[str, Path], tmp_path: Path
+) -> None:
+    good, bad, out = tmp_path / "good.wav", tmp_path / "bad.wav", tmp_path / "clap.npy"
+    wavfile.write(good, 16000, np.zeros(16000, np.int16))
+    bad.write_bytes(b"RIFF")
+    ours = ["--out", out, "--checkpoint", tmp_path / "ours"]
+    assert m2d_clap("import", published["a"], tmp_path / "ours", *HEADS).exit_code == 0
+    result = m2d_clap("embed", bad, good, bad, *ours)
+    assert result.exit_code == 1
+    assert "2 rows are NaN" in str(result.exception)
+    assert "bad.wav" in str(result.exception)
+    rows = np.load(out)
+    assert np.isnan(rows).all(axis=1).tolist() == [True, False, True]
+    out.unlink()
+    assert m2d_clap("embed", bad, *ours).exit_code == 1
+    assert not out.exists()
+
+
 def test_a_model_that_never_met_text_has_no_text_encoder(
     published: dict[str, Path], tmp_path: Path
 ) -> None:

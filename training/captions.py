@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from m2d_clap.model.config import TextConfig
+from m2d_clap.model.files import whole
 from m2d_clap.model.text_encoder import SPECS, load_text_encoder
 from m2d_clap.training.alone import alone
 from m2d_clap.training.manifest import Row
@@ -87,9 +88,8 @@ def _embed(
 
 
 def _save(embeddings: Tensor, file: Path) -> None:
-    aside = file.with_suffix(".part")
-    save_file({"embeddings": embeddings}, aside)
-    aside.replace(file)
+    with whole(file) as aside:
+        save_file({"embeddings": embeddings}, aside)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ class LabelError(ClapError):
 
 
 def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
-    """AudioSet's 527 in their own order where all labels are among them, else those there are.
+    """Those there are, sorted; AudioSet's 527 in their own order where most of these are there, and no
+    others.
 
     Raises LabelError where no row has a label.
     """
@@ -23,7 +24,8 @@ def class_names(rows: Sequence[Row]) -> tuple[str, ...]:
     if not found:
         raise LabelError("no row has a label: the manifest needs a column label or labels")
     known = tuple(name for _, name in audioset())
-    return known if found <= set(known) else tuple(sorted(found))
+    whole = found <= set(known) and 2 * len(found) > len(known)
+    return known if whole else tuple(sorted(found))
 
 
 def class_table(rows: Sequence[Row], names: Sequence[str], one: bool = False) -> Tensor:

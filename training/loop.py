@@ -60,7 +60,8 @@ class Trainer(nn.Module):
         super().__init__()
         torch.manual_seed(seed)
         if stage.losses.labels:
-            stage = replace(stage, model=replace(stage.model, labels=data.class_names))
+            labels, frames = data.class_names, stage.filled_frames
+            stage = replace(stage, model=replace(stage.model, labels=labels, head_frames=frames))
         precision = precision or fastest_precision(device)
         self.stage, self.data, self.seed, self.execution = stage, data, seed, execution
         clap = initialised(Clap(stage.model))

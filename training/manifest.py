@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from m2d_clap.model.errors import ClapError
+from m2d_clap.model.files import whole
 
 SPLITS = ("train", "valid", "test")
 FOLD = re.compile(r"fold[1-9]\d*|\d+")
@@ -199,22 +200,19 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
     without any content is left out. Raises ManifestError.
     """
     rows = list(rows)
-    aside = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         seen = cache(partial(_seen_from, path.parent.absolute()))
         used = {name for row in rows for name, cell in _cells(row, "").items() if cell}
         others = dict.fromkeys(name for row in rows for name in row.columns if name not in KNOWN)
         names = [n for n in (*KNOWN, *others) if n in used | {"file", "split"}]
-        with aside.open("w", newline="", encoding="utf-8") as opened:
+        with whole(path) as aside, aside.open("w", newline="", encoding="utf-8") as opened:
             writer = csv.DictWriter(opened, names, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             for row in rows:
                 file = Path(seen(row.file.parent), row.file.name)
                 writer.writerow(_cells(row, file.as_posix()))
-        aside.replace(path)
     except (OSError, ValueError) as error:
-        aside.unlink(missing_ok=True)
         raise ManifestError(f"cannot write the manifest {path}: {error}") from error
 
 

@@ -13,7 +13,6 @@ import contextlib
 import csv
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import nn
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.errors import ClapError
+from m2d_clap.model.files import whole
 from m2d_clap.training import distributed
 from m2d_clap.training.data import Plan
 from m2d_clap.training.loop import Trainer
@@ -193,20 +193,13 @@ def _save(folder: Path, trainer: Learning, best: Best) -> Best:
     """Writes last/, best/ where that was reached in this step, and state.pt, each aside and then in
     one rename; returns `best`."""
     checkpoint = trainer.checkpoint()
-    aside = folder / "state.part"
     with _writing(folder):
         checkpoint.save(folder / "last")
         if best.score is not None and best.step == trainer.step:
             checkpoint.save(folder / "best")
         kept = None if best.score is None else dataclasses.asdict(best.score)
-        try:
+        with whole(folder / "state.pt") as aside:
             torch.save({**trainer.snapshot(), "best": kept, "best_step": best.step}, aside)
-            with aside.open("rb") as written:
-                os.fsync(written.fileno())
-        except BaseException:
-            aside.unlink(missing_ok=True)
-            raise
-        aside.replace(folder / "state.pt")
     return best
 
 
@@ -234,9 +227,8 @@ def _score(trainer: Learning, validation: Callable[[Any], Score]) -> Score:
 
 
 def _write(file: Path, data: bytes) -> None:
-    aside = file.with_name(file.name + ".part")
-    aside.write_bytes(data)
-    aside.replace(file)
+    with whole(file) as aside:
+        aside.write_bytes(data)
 
 
 class _Curves:
@@ -276,12 +268,10 @@ class _Curves:
 
     def _flush(self) -> None:
         names = list(dict.fromkeys(name for row in self._rows for name in row))
-        aside = self._file.with_suffix(".part")
-        with aside.open("w", newline="") as out:
+        with whole(self._file) as aside, aside.open("w", newline="") as out:
             writer = csv.DictWriter(out, names)
             writer.writeheader()
             writer.writerows(self._rows)
-        aside.replace(self._file)
 
     def close(self) -> None:
         try:

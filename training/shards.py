@@ -25,6 +25,7 @@ from torch import Tensor
 from m2d_clap.model.audio import read_audio
 from m2d_clap.model.config import FrontEndConfig
 from m2d_clap.model.errors import AudioError, ClapError
+from m2d_clap.model.files import whole
 from m2d_clap.model.mel import log_mel
 from m2d_clap.training.alone import alone
 from m2d_clap.training.manifest import Row
@@ -167,12 +168,10 @@ def _write(
         for number, tensor in enumerate(pool.map(compute, rows)):
             found[_key(number)] = tensor.contiguous()
             progress(number + 1)
-    aside = file.with_suffix(".part")
-    save_file(found, aside)
-    with aside.open("rb") as written:
-        os.fsync(written.fileno())
-    _checksum(file).write_text(json.dumps({"sha256": _sha256(aside), "sounds": len(rows)}) + "\n")
-    aside.replace(file)
+    with whole(file) as aside:
+        save_file(found, aside)
+        told = {"sha256": _sha256(aside), "sounds": len(rows)}
+        _checksum(file).write_text(json.dumps(told) + "\n")
 
 
 def _checksum(file: Path) -> Path:

@@ -1,4 +1,5 @@
-"""Short sounds of stages that learn classes: silence follows them, in training as in scoring."""
+"""Short sounds of stages that learn classes: silence follows them. `Clap.filled` does the same
+wherever the head is asked later."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -14,7 +14,6 @@ from m2d_clap.training.classes import class_table
 from m2d_clap.training.evaluate import CLIPS_AT_ONCE, evaluate
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.metrics import mean_average_precision
-from m2d_clap.training.silence import filled
 from m2d_clap.training.stages import Stage
 
 
@@ -47,16 +46,13 @@ def by_retrieval(
 
 
 def by_labels(
-    sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "one"], frames: int = 0
+    sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "one"]
 ) -> Validation:
-    """Accuracy of the head where a sound has one class, else its mAP over classes that occur.
-
-    frames: what shorter sounds are filled up to with silence.
-    """
+    """Accuracy of the head where a sound has one class, else its mAP over classes that occur."""
     truth = labels.numpy() > 0
 
     def score(clap: Clap) -> Score:
-        logits = head_logits(clap, head_features(clap, sounds, frames)).numpy()
+        logits = head_logits(clap, head_features(clap, sounds)).numpy()
         if kind == "one":
             accuracy = float(truth[np.arange(len(truth)), logits.argmax(axis=1)].mean())
             return Score("accuracy", accuracy, {"accuracy": accuracy})
@@ -79,20 +75,17 @@ def validation_of(
     if not stage.losses.labels:
         return by_retrieval(rows, heard, counts)
     table = class_table(rows, classes, stage.labels == "one")
-    return by_labels(heard, table, stage.labels, stage.filled_frames)
+    return by_labels(heard, table, stage.labels)
 
 
 @torch.inference_mode()
-def head_features(clap: Clap, sounds: Sequence[Tensor], frames: int = 0) -> Tensor:
-    """(sounds, width), what the head is given, of raw log-mels (mels, n), whole sounds.
-
-    frames: what shorter sounds are filled up to with silence.
-    """
+def head_features(clap: Clap, sounds: Sequence[Tensor]) -> Tensor:
+    """(sounds, width), what the head is given, of raw log-mels (mels, n), whole sounds."""
     front_end = clap.config.front_end
     parts = []
     for start in range(0, len(sounds), CLIPS_AT_ONCE):
-        chosen = [filled(s.float(), frames) for s in sounds[start : start + CLIPS_AT_ONCE]]
-        images = [normalise(sound, front_end).unsqueeze(0).to(clap.device) for sound in chosen]
+        chosen = [s.float().unsqueeze(0) for s in sounds[start : start + CLIPS_AT_ONCE]]
+        images = [clap.filled(normalise(sound, front_end)).to(clap.device) for sound in chosen]
         parts.append(torch.stack([grid.flat().mean(dim=0) for grid in clap.grids(images)]))
     return torch.cat(parts).float()
 

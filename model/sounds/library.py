@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
+from m2d_clap.model.files import whole
 from m2d_clap.model.sounds.sound import kinds, make
 
 
@@ -18,10 +19,9 @@ def write_library(
     library is whole.
     """
     manifest = folder / "manifest.csv"
-    aside = folder / ".manifest.csv.part"
     folder.mkdir(parents=True, exist_ok=True)
     manifest.unlink(missing_ok=True)
-    with aside.open("w", newline="", encoding="utf-8") as opened:
+    with whole(manifest) as aside, aside.open("w", newline="", encoding="utf-8") as opened:
         rows = csv.writer(opened)
         rows.writerow(["file", "caption", "label", "split"])
         for kind in kinds():
@@ -32,5 +32,4 @@ def write_library(
                 file = place / f"{kind}-{take}.wav"
                 wavfile.write(file, sample_rate, np.round(sound.samples * 32767).astype(np.int16))
                 rows.writerow([file.relative_to(folder).as_posix(), sound.caption, kind, "train"])
-    aside.replace(manifest)
     return manifest

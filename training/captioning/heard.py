@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.clap import Clap
+from m2d_clap.model.files import whole
 from m2d_clap.model.mel import normalise
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.shards import ShardError, load_log_mels, told_by
@@ -87,11 +87,8 @@ def _write(file: Path, clap: Clap, sounds: Sequence[Tensor]) -> None:
         for place, grid in enumerate(grids, start):
             kept[_key(place)] = grid.flat().half().cpu().contiguous()
     kept["clap"] = torch.cat(embeddings)
-    aside = file.with_suffix(".part")
-    save_file(kept, aside)
-    with aside.open("rb") as written:
-        os.fsync(written.fileno())
-    aside.replace(file)
+    with whole(file) as aside:
+        save_file(kept, aside)
 
 
 def _file(rows: Sequence[Row], hearing: str, cache: Path) -> Path:

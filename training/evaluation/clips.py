@@ -1,6 +1,6 @@
 """Stretches of sound files → conventional features and CLAP embeddings, every one encoded once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,22 +84,37 @@ class Listener:
     def embed(self, stretches: Sequence[Stretch]) -> Embedded:
         """In their order. Raises AudioError naming the file that cannot be heard."""
         new = [s for s in dict.fromkeys(stretches) if s not in self._known]
-        chunks = [new[i : i + CLIPS_AT_ONCE] for i in range(0, len(new), CLIPS_AT_ONCE)]
+        for chunk, heard in self._read(new):
+            self._known.update(zip(chunk, self._encode(heard), strict=True))
+        found = [self._known[s] for s in stretches]
+        return Embedded(torch.stack([f for f, _ in found]), torch.stack([c for _, c in found]))
+
+    def logits(self, stretches: Sequence[Stretch]) -> Tensor:
+        """What the head says of each: (stretches, classes) float32 on the CPU. Raises as `embed`."""
+        rate = self.clap.config.front_end.sample_rate
+        said: dict[Stretch, Tensor] = {}
+        for chunk, heard in self._read(list(dict.fromkeys(stretches))):
+            log_mels = [self.clap.log_mel(Waveform(samples, rate)) for samples in heard]
+            said.update(zip(chunk, self.clap.logits(log_mels).cpu(), strict=True))
+        return torch.stack([said[s] for s in stretches])
+
+    def _read(
+        self, stretches: Sequence[Stretch]
+    ) -> Iterator[tuple[Sequence[Stretch], list[Samples]]]:
+        """Some at a time, with their samples; the next are decoded while these are encoded."""
+        starts = range(0, len(stretches), CLIPS_AT_ONCE)
+        chunks = [stretches[i : i + CLIPS_AT_ONCE] for i in starts]
         rate = self.clap.config.front_end.sample_rate
         with ThreadPoolExecutor() as pool:
 
             def read(chunk: Sequence[Stretch]) -> list[Future[Samples]]:
                 return [pool.submit(read_stretch, stretch, rate) for stretch in chunk]
 
-            # One chunk is decoded while the one before it is encoded.
             ahead = read(chunks[0]) if chunks else []
             for number, chunk in enumerate(chunks):
                 reading, ahead = ahead, read(chunks[number + 1]) if number + 1 < len(chunks) else []
-                heard = [samples.result() for samples in reading]
-                self._known.update(zip(chunk, self._encode(heard), strict=True))
-                self.progress(number * CLIPS_AT_ONCE + len(chunk), len(new))
-        found = [self._known[s] for s in stretches]
-        return Embedded(torch.stack([f for f, _ in found]), torch.stack([c for _, c in found]))
+                yield chunk, [samples.result() for samples in reading]
+                self.progress(number * CLIPS_AT_ONCE + len(chunk), len(stretches))
 
     def _encode(self, sounds: Sequence[Samples]) -> list[tuple[Tensor, Tensor]]:
         rate = self.clap.config.front_end.sample_rate

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
+from m2d_clap.model.files import whole
 from m2d_clap.training.batches import TrainingSet
 from m2d_clap.training.captions import caption_bank
 from m2d_clap.training.classes import balanced_weights
@@ -95,7 +96,7 @@ class FineTuning:
         frames = None if dataset.seconds is None else clip_frames(stage.model, dataset.seconds)
         if frames is None:
             stage = shortened(stage, sounds)
-        clips = _Clips(labelled, sounds, frames, stage.filled_frames)
+        clips = _Clips(labelled, sounds, frames)
         asked = {
             "stage": asdict(stage),
             "parent": parent.fingerprint,
@@ -140,21 +141,19 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class _Clips:
-    """sounds: raw log-mels (mels, any length) of the rows; frames: of a clip, None for whole;
-    least: that the loop fills a shorter one up to."""
+    """sounds: raw log-mels (mels, any length) of the rows; frames: of a clip, None for whole."""
 
     labelled: Labelled
     sounds: Sequence[Tensor]
     frames: int | None
-    least: int
 
     def learned(self, numbers: Sequence[int]) -> list[Tensor]:
         """As they are trained on: at least a clip long; the loop crops them at random."""
         return [filled(self.sounds[number], self.frames or 0) for number in numbers]
 
     def tested(self, numbers: Sequence[int]) -> list[Tensor]:
-        """Each from its start, a clip long, or whole and no shorter than in the loop."""
-        return [filled(sound[:, : self.frames], self.least) for sound in self.learned(numbers)]
+        """Each from its start, a clip long, or whole."""
+        return [sound[:, : self.frames] for sound in self.learned(numbers)]
 
     def labels(self, numbers: Sequence[int]) -> Tensor:
         """(numbers, classes) float32."""
@@ -181,10 +180,9 @@ class _Run:
             return float(json.loads(done.read_text())["score"])
         checkpoint = self._trained(place, progress)
         found = self._measured(checkpoint)
-        aside = done.with_suffix(".part")
         told = {"score": found, "n": len(self.part.test), "checkpoint": checkpoint.name}
-        aside.write_text(json.dumps(told) + "\n")
-        aside.replace(done)
+        with whole(done) as aside:
+            aside.write_text(json.dumps(told) + "\n")
         # The optimiser's memory, three times the model's size, is of no more use.
         (place / "state.pt").unlink(missing_ok=True)
         return found

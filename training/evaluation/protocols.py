@@ -105,8 +105,7 @@ def ask(
         prompts = zero_shot(clap, heard.clap, labelled, dataset)
     if Protocol.TAGGING in protocols:
         labelled = Labelled.of(scored, dataset, question.classes)
-        heard = listener.embed(from_start(labelled.rows, dataset.seconds))
-        tags = tagging(clap, heard, labelled, dataset)
+        tags = tagging(listener, labelled, dataset)
     if Protocol.LINEAR in protocols:
         linear = linear_evaluation(
             listener,

@@ -3,15 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from m2d_clap.model.clap import Clap
-from m2d_clap.training.evaluation.clips import Embedded
+from m2d_clap.training.evaluation.clips import Listener, from_start
 from m2d_clap.training.evaluation.datasets import Dataset
 from m2d_clap.training.evaluation.truth import Labelled
 from m2d_clap.training.evaluation.zero_shot import prompt_scores
-from m2d_clap.training.metrics import Scores, average_precision
+from m2d_clap.training.metrics import average_precision
 
 
 @dataclass(frozen=True)
@@ -29,19 +25,21 @@ class TaggingScore:
     left_out: tuple[str, ...] = ()
 
 
-def tagging(clap: Clap, heard: Embedded, labelled: Labelled, dataset: Dataset) -> TaggingScore:
+def tagging(listener: Listener, labelled: Labelled, dataset: Dataset) -> TaggingScore:
     """By the head where the checkpoint has one, over the classes that it knows, else by prompts.
 
-    heard: one line for each row. Raises TextEncoderError where prompts cannot be embedded.
+    Raises AudioError naming a file that cannot be heard, TextEncoderError where prompts cannot be
+    embedded.
     """
+    clap, clips = listener.clap, from_start(labelled.rows, dataset.seconds)
     head = {dataset.class_name(name): i for i, name in enumerate(clap.config.labels)}
     known = [column for column, name in enumerate(labelled.classes) if name in head]
     columns = known or list(range(len(labelled.classes)))
     names = [labelled.classes[column] for column in columns]
     if known:
-        scores = _logits(clap, heard.features)[:, [head[name] for name in names]]
+        scores = listener.logits(clips).numpy()[:, [head[name] for name in names]]
     else:
-        scores = prompt_scores(clap, heard.clap, labelled, dataset)
+        scores = prompt_scores(clap, listener.embed(clips).clap, labelled, dataset)
     each = average_precision(scores, labelled.targets[:, columns])
     return TaggingScore(
         source="head" if known else "zero-shot",
@@ -51,14 +49,3 @@ def tagging(clap: Clap, heard: Embedded, labelled: Labelled, dataset: Dataset) -
         per_class=dict(zip(names, each.tolist(), strict=True)),
         left_out=tuple(name for name in labelled.classes if name not in names),
     )
-
-
-@torch.inference_mode()
-def _logits(clap: Clap, stacked: Tensor) -> Scores:
-    """(rows, rows · width) clip features → (rows, classes)."""
-    features = stacked
-    if not clap.audio.head_is_stacked:
-        # The mean over frequency of features that stand side by side: those of all tokens.
-        features = stacked.unflatten(1, (clap.config.grid_rows, -1)).mean(dim=1)
-    logits: Scores = clap.audio.logits(features.to(clap.device)).float().cpu().numpy()
-    return logits

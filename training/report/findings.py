@@ -69,15 +69,14 @@ def find_by_captions(
 
 
 def find_by_labels(
-    clap: Clap, rows: Sequence[Row], sounds: Sequence[Tensor], one: bool, frames: int = 0
+    clap: Clap, rows: Sequence[Row], sounds: Sequence[Tensor], one: bool
 ) -> Findings:
-    """For stages that learn classes. rows: at least one; all their labels are the head's. frames:
-    what shorter sounds are filled up to with silence.
+    """For stages that learn classes. rows: at least one; all their labels are the head's.
 
     Raises LabelError where one is wanted and a row has none or several.
     """
     names = clap.config.labels
-    features = head_features(clap, sounds, frames)
+    features = head_features(clap, sounds)
     scores = head_logits(clap, features).numpy()
     truth = class_table(rows, names, one).numpy() > 0
     classes, overall = None, None

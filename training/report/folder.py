@@ -60,14 +60,6 @@ class RunFolder:
         return not self.captions and bool(self.stage["losses"].get("labels"))
 
     @property
-    def filled_frames(self) -> int:
-        """Frames that the head's sounds are filled up to with silence, as in `Stage`."""
-        if not self.learns_labels or self.stage.get("cut") != "fixed":
-            return 0
-        patch = int(self.stage["model"]["encoder"]["patch_frames"])
-        return max(2, int(self.stage["frames"]) // patch) * patch
-
-    @property
     def one_label(self) -> bool:
         """Whether every sound has exactly one class."""
         return self.stage.get("labels") == "one"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from m2d_clap.model.checkpoint import Checkpoint
 from m2d_clap.model.errors import ClapError
+from m2d_clap.model.files import whole
 from m2d_clap.training.classes import known_rows
 from m2d_clap.training.manifest import Row
 from m2d_clap.training.report.findings import Findings, find_by_captions, find_by_labels
@@ -80,18 +81,14 @@ def write_report(
             sounds = load(checkpoint, rows)
             with torch.inference_mode():
                 if folder.learns_labels:
-                    findings = find_by_labels(
-                        clap, rows, sounds, folder.one_label, folder.filled_frames
-                    )
+                    findings = find_by_labels(clap, rows, sounds, folder.one_label)
                 else:
                     findings = find_by_captions(clap, rows, sounds, zero_shot_of)
     text = page(folder, checkpoint, split, findings)
     file = folder.path / REPORT
-    aside = file.with_name(file.name + ".part")
     try:
-        # A folder's name may hold bytes that are no text.
-        aside.write_bytes(text.encode("utf-8", "replace"))
-        aside.replace(file)
+        with whole(file) as aside:  # a folder's name may hold bytes that are no text
+            aside.write_bytes(text.encode("utf-8", "replace"))
     except OSError as error:
         raise ReportError(f"cannot write {file}: {error}") from error
     return file
