@@ -2,16 +2,16 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from m2d_clap.index import live
 from m2d_clap.index.build import NOTHING, build_index
-from m2d_clap.index.captions import Captioning
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.generation import current
 from m2d_clap.index.kinds import Wish
-from m2d_clap.index.pipeline import BATCH_SECONDS, Remote
+from m2d_clap.index.options import USUAL, Options
 from m2d_clap.index.progress import Progress, Report
 from m2d_clap.index.swap import put_in_place, refuse_mount
 from m2d_clap.model import Clap
@@ -26,15 +26,11 @@ def build_anew(
     fingerprint: str,
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
-    batch_seconds: float = BATCH_SECONDS,
-    wish: Wish | None = None,
-    captioning: Captioning | None = None,
-    remote: Remote | None = None,
-    forget: bool = False,
+    options: Options = USUAL,
 ) -> tuple[Report, Path | None]:
     """Builds beside `out` and switches when it is done; returns where the old index is kept.
 
-    What was deleted from `out` stays left out, and its kind is kept, where `wish` is None. Stopped,
+    What was deleted from `out` stays left out, and its kind is kept, where `options.wish` is None. Stopped,
     the same call goes on. Raises LibraryIndexError as `build_index` does, and where `out` holds
     sounds that came by the service: they are in no library to be read from again.
     """
@@ -54,10 +50,10 @@ def build_anew(
             aside.mkdir(exist_ok=True)
             with Catalogue.open(aside / CATALOGUE_FILE) as catalogue:
                 catalogue.changes.leave_out(deleted)
-        if wish is None and (before := current(out).get("wish")):
-            wish = Wish(**before)
-    given = (library, aside, checkpoint, fingerprint, clap, progress, batch_seconds, wish)
-    report = build_index(*given, captioning, None, remote, forget=forget, replaces=replaces)
+        if options.wish is None and (before := current(out).get("wish")):
+            options = replace(options, wish=Wish(**before))
+    given = (library, aside, checkpoint, fingerprint, clap, progress, options)
+    report = build_index(*given, replaces=replaces)
     try:
         return report, _switch(aside, out, library)
     except OSError as error:

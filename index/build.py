@@ -10,17 +10,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from m2d_clap.index.busy import Busy
-from m2d_clap.index.captions import Captioning, caption_clips
+from m2d_clap.index.captions import caption_clips
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.embed import write
 from m2d_clap.index.engines import Faiss
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.facts import DAMAGED
 from m2d_clap.index.interface import Engine
-from m2d_clap.index.kinds import Wish
 from m2d_clap.index.missing import refuse_missing, refuse_unmounted, still_known
+from m2d_clap.index.options import USUAL, Options
 from m2d_clap.index.origin import Origin
-from m2d_clap.index.pipeline import BATCH_SECONDS, THREADS, Remote, Work, embedded
+from m2d_clap.index.pipeline import THREADS, Work, embedded
 from m2d_clap.index.progress import Progress, Report
 from m2d_clap.index.reading import Broken, Heard, Piece, Whole
 from m2d_clap.index.sidecars import read_sidecars
@@ -37,24 +37,18 @@ def build_index(
     fingerprint: str,
     clap: Clap,
     progress: Callable[[Progress], None] = lambda _: None,
-    batch_seconds: float = BATCH_SECONDS,
-    wish: Wish | None = None,
-    captioning: Captioning | None = None,
+    options: Options = USUAL,
     engine: Engine | None = None,
-    remote: Remote | None = None,
-    forget: bool = False,
     replaces: Mapping[str, str] = NOTHING,
 ) -> Report:
     """Embeds what is new or changed, forgets what is gone, and writes a new generation.
 
-    captioning: also captions every sound that has no caption by this captioner; engine: what the
-    catalogue in `out`, its folder, is searched by; None is FAISS, there; remote: embeds elsewhere,
-    where not here; forget: though most of what is known is missing; replaces: paths of the index that
-    this one is to take the place of, and their clips.
+    engine: what the catalogue in `out`, its folder, is searched by; None is FAISS, there; replaces:
+    paths of the index that this one is to take the place of, and their clips.
 
     Memory is bounded by the batch and the look-ahead, whatever the length of a file. Raises
     LibraryIndexError when `library` is no folder, `out` cannot be written, is damaged, in use,
-    was made with another model or, without `forget`, knows much that is missing (missing.py).
+    was made with another model or, without `options.forget`, knows much that is missing (missing.py).
     """
     if not os.path.isdir(library):  # noqa: PTH112  (Path.is_dir raises where a mount is dead)
         raise LibraryIndexError(f"{library} is no folder: name the folder of your sounds")
@@ -72,13 +66,12 @@ def build_index(
             if before is not None:
                 before.refuse_other(origin, place)
             found, known = walk(library, engine.folder), catalogue.paths()
-            if not forget:
+            if not options.forget:
                 of = before.library if before is not None else None
                 refuse_missing(found, of, library, known, place)
                 refuse_unmounted(found, library, replaces)
             catalogue.claim(origin, place)
-            given = (origin, engine, catalogue, clap, progress, batch_seconds, wish, captioning)
-            return _build(found, known, *given, remote, forget)
+            return _build(found, known, origin, engine, catalogue, clap, progress, options)
     except OSError as error:
         raise LibraryIndexError(
             f"{out} cannot be written ({error.strerror}): make room, or choose another --out"
@@ -93,11 +86,7 @@ def _build(
     catalogue: Catalogue,
     clap: Clap,
     progress: Callable[[Progress], None],
-    batch_seconds: float,
-    wish: Wish | None,
-    captioning: Captioning | None,
-    remote: Remote | None,
-    forget: bool,
+    options: Options,
 ) -> Report:
     began = time.perf_counter()
     beside = read_sidecars(origin.library, found.files)
@@ -112,10 +101,10 @@ def _build(
     tally.done = len(files) - len(todo)
     progress(Progress(tally.done, len(files), 0.0, 0.0 if todo else 1.0))
     done = catalogue.complete() | catalogue.changes.deleted()
-    work = Work(origin.library, todo, done, catalogue.begun(), batch_seconds)
+    work = Work(origin.library, todo, done, catalogue.begun(), options.batch_seconds)
     busy = Busy(THREADS)
-    given = embedded(work, clap, busy) if remote is None else remote(work)
-    with closing(given) as batches:
+    remote = options.remote
+    with closing(embedded(work, clap, busy) if remote is None else remote(work)) as batches:
         for batch, vectors in batches:
             with busy.at("write"):
                 write(batch, vectors, catalogue)
@@ -129,7 +118,7 @@ def _build(
             tally.skipped[copy.file.path] = first.reason
             catalogue.add(broken=[(copy.file, first.reason)] if first.lasting else [])
     unseen = found.out_of_sight(before)
-    if not forget and (away := found.unmounted(before)):
+    if not options.forget and (away := found.unmounted(before)):
         there = {file.path for file in files}
         moved = {clip for path, clip in catalogue.paths().items() if path in there}
         kept = {path for path in away if before[path] not in moved}
@@ -138,11 +127,11 @@ def _build(
     catalogue.keep_only({file.path for file in files} | unseen)
     catalogue.tell(beside.facts, unseen | beside.unread)
     after = catalogue.paths()
-    asked = (catalogue, clap.config.clap_dim, origin, wish)
+    asked = (catalogue, clap.config.clap_dim, origin, options.wish)
     clips, rows = engine.write(*asked)  # captions take long, and sounds are found without
     captioned = 0
-    if captioning is not None:
-        captioned = caption_clips(catalogue.captions, origin.library, clap, captioning)
+    if options.captioning is not None:
+        captioned = caption_clips(catalogue.captions, origin.library, clap, options.captioning)
     if captioned:
         clips, rows = engine.write(*asked)
     deleted = catalogue.changes.deleted()

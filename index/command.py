@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -21,6 +21,7 @@ from m2d_clap.index.check import Checked, check_index
 from m2d_clap.index.engines import Faiss, engine_at
 from m2d_clap.index.interface import Engine
 from m2d_clap.index.kinds import Asked, Wish
+from m2d_clap.index.options import Options
 from m2d_clap.index.pipeline import BATCH_SECONDS
 from m2d_clap.index.ray import RayCluster
 from m2d_clap.index.report import Measured, measured
@@ -90,8 +91,9 @@ def index(
         _print_kinds(measured(Index.open(engine.folder), wish or Wish()), as_json)
         return
     try:
-        asked = (library, engine, checkpoint or bundled(), batch_seconds)
-        done = _index(*asked, cast(Precision, precision), wish, anew, captions, ray, forget)
+        options = Options(batch_seconds, wish, forget=forget)
+        asked = (library, engine, checkpoint or bundled(), cast(Precision, precision), options)
+        done = _index(*asked, anew, captions, ray)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -109,13 +111,11 @@ def _index(
     library: Path,
     engine: Engine,
     checkpoint: Path,
-    batch_seconds: float,
     precision: Precision,
-    wish: Wish | None,
+    options: Options,
     anew: bool,
     captions: bool,
     ray: str | None,
-    forget: bool,
 ) -> progress.Report:
     remote = None if ray is None else RayCluster(ray, checkpoint, precision)
     model = Checkpoint.load(checkpoint)
@@ -142,19 +142,11 @@ def _index(
 
         if captioner is not None and model.captioner is not None:
             captioning = Captioning(captioner, model.captioner.fingerprint, show_captions)
-        given = (
-            library,
-            engine.folder,
-            checkpoint,
-            model.fingerprint,
-            clap,
-            show,
-            batch_seconds,
-            wish,
-        )
+        options = replace(options, captioning=captioning, remote=remote)
+        given = (library, engine.folder, checkpoint, model.fingerprint, clap, show, options)
         if not anew:
-            return build.build_index(*given, captioning, engine, remote, forget)
-        done, before = build_anew(*given, captioning, remote, forget)
+            return build.build_index(*given, engine)
+        done, before = build_anew(*given)
     if before is not None:
         typer.echo(f"the index before is kept as {before}", err=True)
     return done

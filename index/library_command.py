@@ -160,7 +160,8 @@ def show_deleted(index: _Folder, as_json: _Json = False) -> None:
 def undelete(
     index: _Folder,
     clips: Annotated[
-        list[str] | None, typer.Argument(metavar="CLIP", help="ids or paths, as `deleted` lists them")
+        list[str] | None,
+        typer.Argument(metavar="CLIP", help="ids or paths, as `deleted` lists them"),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="all of them")] = False,
     as_json: _Json = False,

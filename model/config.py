@@ -164,7 +164,9 @@ class ClapConfig:
 def config_to_dict(config: ClapConfig) -> dict[str, Any]:
     """Plain JSON values, the inverse of `config_from_dict`."""
     values = dataclasses.asdict(config)
-    if not config.head_frames:  # checkpoints made before there was this setting keep their fingerprint
+    if (
+        not config.head_frames
+    ):  # checkpoints made before there was this setting keep their fingerprint
         del values["head_frames"]
     return values
 

@@ -163,6 +163,7 @@ def _index(connection: Connection, job: _Job) -> None:
     import torch
 
     from m2d_clap.index import build_index
+    from m2d_clap.index.options import Options
     from m2d_clap.model import Checkpoint
 
     if job.threads:
@@ -173,7 +174,7 @@ def _index(connection: Connection, job: _Job) -> None:
         engine = engine_at(job.out)
         report = build_index(
             job.library, engine.folder, job.checkpoint, model.fingerprint, clap,
-            connection.send, _BATCH_SECONDS, engine=engine,
+            connection.send, Options(_BATCH_SECONDS), engine,
         )  # fmt: skip
     except ClapError as error:
         connection.send(Failed(str(error)))

@@ -118,6 +118,15 @@ def golden_tensor() -> Callable[[str, str, list[int]], torch.Tensor]:
     return tensor_of
 
 
+# Sentences need not mean anything here; MiniLM would take seconds of every start.
+TEXT = TextConfig(
+    "minilm", included=True, max_tokens=256, projection="linear", projection_in=32,
+    architecture={
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32
+    },
+)  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of tones in folders, one of them long and one there twice, and a tiny checkpoint,
@@ -139,7 +148,7 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name="tiny",
             encoder=EncoderConfig(frames=64, width=32, depth=1, heads=2),
             projector=ProjectorConfig("mlp", 384, 32),
-            text=TextConfig("minilm", max_tokens=256),
+            text=TEXT,
             labels=("/m/05tny_", "Rain", "my own class"),
             head_input=32,
         )

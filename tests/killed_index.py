@@ -18,6 +18,7 @@ import numpy as np
 from m2d_clap.index import Index, live
 from m2d_clap.index.build import build_index
 from m2d_clap.index.compaction import compact
+from m2d_clap.index.options import Options
 from m2d_clap.index.windows import Embedded
 
 DIM = 4
@@ -45,7 +46,8 @@ def say(*words: object) -> None:
 def main(folder: Path, seed: int) -> None:
     def index() -> None:
         ear: Any = Ear()
-        build_index(folder / "sounds", folder / "x", Path("m"), "f" * 64, ear, batch_seconds=2)
+        given = folder / "sounds", folder / "x", Path("m"), "f" * 64, ear
+        build_index(*given, options=Options(batch_seconds=2))
 
     random = np.random.default_rng(seed)
     say("ready", os.getpid())

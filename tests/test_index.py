@@ -1,7 +1,9 @@
 """A folder becomes an index that finds every second, whatever happened on the way."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from m2d_clap.index import Index, Progress, Report, build_index
 from m2d_clap.index.catalogue import CATALOGUE_FILE, Catalogue
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.kinds import Wish
+from m2d_clap.index.options import Options
 from m2d_clap.index.windows import windows
 from m2d_clap.model import Clap, ClapConfig, read_audio
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig
@@ -43,8 +46,15 @@ def library(tmp_path: Path) -> Path:
     return folder
 
 
-def build(library: Path, out: Path, clap: Clap, **more: object) -> Report:
-    return build_index(library, out, Path("checkpoint"), "f" * 64, clap, **more)  # type: ignore[arg-type]
+def build(
+    library: Path,
+    out: Path,
+    clap: Clap,
+    progress: Callable[[Progress], None] = lambda _: None,
+    **options: Any,
+) -> Report:
+    given = library, out, Path("checkpoint"), "f" * 64, clap, progress
+    return build_index(*given, Options(**options))
 
 
 def test_a_sound_finds_itself_and_scores_are_exact_cosines(
@@ -108,8 +118,8 @@ def test_a_new_generation_is_made_only_where_something_changed(
 ) -> None:
     out = tmp_path / "x"
 
-    def generation(**more: object) -> int:
-        report = build(library, out, clap, **more)
+    def generation(**options: Any) -> int:
+        report = build(library, out, clap, **options)
         index = Index.open(out)
         assert (report.clips, report.windows) == (len(index), index.windows)
         return index.generation

@@ -35,6 +35,7 @@ from m2d_clap.index.difference import difference
 from m2d_clap.index.duplicates import duplicates
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.live import Heard
+from m2d_clap.index.options import Options
 from m2d_clap.index.progress import Progress
 from m2d_clap.index.texts import load, save
 from m2d_clap.index.transfer import export, import_
@@ -413,7 +414,7 @@ def test_another_checkpoint_takes_over_only_when_everything_is_embedded(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_anew(*given, progress=stop, batch_seconds=0.1)
+        build_anew(*given, stop, Options(batch_seconds=0.1))
     assert state(out) == before
     report, kept = build_anew(*given)
     assert 0 < report.embedded < 4, "what was embedded before the stop is not embedded again"

@@ -14,6 +14,7 @@ from m2d_clap.index.check import Checked, check_index
 from m2d_clap.index.errors import LibraryIndexError
 from m2d_clap.index.ignored import IGNORE_FILE
 from m2d_clap.index.missing import refuse_missing, refuse_unmounted
+from m2d_clap.index.options import Options
 from m2d_clap.index.walk import Walk, walk
 
 RATE = 1000
@@ -41,7 +42,7 @@ class Ear:
 
 def build(library: Path, out: Path, forget: bool = False) -> Report:
     ear: Any = Ear()
-    return build_index(library, out, Path("model"), "f" * 64, ear, forget=forget)
+    return build_index(library, out, Path("model"), "f" * 64, ear, options=Options(forget=forget))
 
 
 def write(folder: Path, count: int) -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import sqlite3
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from scipy.io import wavfile
 from m2d_clap.index import Index, Progress, Report, build_index
 from m2d_clap.index import reading as reading_module
 from m2d_clap.index.captions import Captioning
+from m2d_clap.index.options import Options
 from m2d_clap.model import Waveform
 
 RATE = 1000
@@ -50,8 +51,15 @@ def write(file: Path, seconds: float, seed: int = 0) -> None:
     wavfile.write(file, RATE, noise.astype(np.int16))
 
 
-def build(library: Path, out: Path, ear: Ear, **more: Any) -> Report:
-    return build_index(library, out, Path("model"), "f" * 64, ear, batch_seconds=40, **more)  # type: ignore[arg-type]
+def build(
+    library: Path,
+    out: Path,
+    ear: Any,
+    progress: Callable[[Progress], None] = lambda _: None,
+    captioning: Captioning | None = None,
+) -> Report:
+    options = Options(batch_seconds=40, captioning=captioning)
+    return build_index(library, out, Path("model"), "f" * 64, ear, progress, options)
 
 
 def stop_at(seconds: float) -> dict[str, Any]:

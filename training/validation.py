@@ -45,9 +45,7 @@ def by_retrieval(
     return score
 
 
-def by_labels(
-    sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "one"]
-) -> Validation:
+def by_labels(sounds: Sequence[Tensor], labels: Tensor, kind: Literal["many", "one"]) -> Validation:
     """Accuracy of the head where a sound has one class, else its mAP over classes that occur."""
     truth = labels.numpy() > 0
 

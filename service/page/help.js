@@ -38,6 +38,7 @@ export function showHelp() {
       el("p", {}, letters, el("label", { for: "letters", text: " single letters work" })),
       el("p", { text: "On the map: arrows go from sound to sound, Enter plays, + and − zoom, 0 shows all. Drag to move, scroll to zoom." }),
       el("p", { text: "A sound can be dropped anywhere: to find sounds like it, or to see what is heard in it." }),
+      el("p", { text: "Dragged by its name, a sound goes into a folder or another program." }),
       el("p", { class: "buttons" }, el("button", { class: "main", text: "Close" }), el("a", { href: "/docs", text: "The API behind this page" })),
     ),
   );

@@ -1,5 +1,6 @@
 // One sound of a list: play, how well it fits, its name, its waveform with the moment, what to do.
 import { el } from "./dom.js";
+import { draggable } from "./dragging.js";
 import { icon } from "./icons.js";
 import { momentsOf, whole } from "./moments.js";
 import * as player from "./player.js";
@@ -50,7 +51,9 @@ export class Row {
       ),
     );
     this.node.addEventListener("focusin", () => does.select(this));
-    this.node.querySelector(".names").addEventListener("click", () => does.open(this));
+    const names = this.node.querySelector(".names");
+    names.addEventListener("click", () => does.open(this));
+    draggable(names, hit);
     this.showPlaying();
   }
 

@@ -38,6 +38,7 @@ from scipy.io import wavfile
 
 from m2d_clap.index import Index, Report, build_index
 from m2d_clap.index.embed import Encoded
+from m2d_clap.index.options import Options
 from m2d_clap.index.pipeline import Remote, Work
 from m2d_clap.index.reading import Heard, Piece, Whole
 from m2d_clap.index.windows import WINDOW_SECONDS, Window
@@ -94,7 +95,9 @@ class Run:
 
     def index(self, remote: Remote | None = None) -> Report:
         made = self.checkpoint, self.fingerprint, self.clap
-        return build_index(self.library, self.folder / "index", *made, remote=remote)
+        return build_index(
+            self.library, self.folder / "index", *made, options=Options(remote=remote)
+        )
 
 
 def _busy(run: Run, options: argparse.Namespace) -> dict[str, Any]:

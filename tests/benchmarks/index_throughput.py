@@ -22,6 +22,7 @@ import torch
 from scipy.io import wavfile
 
 from m2d_clap.index import build_index
+from m2d_clap.index.options import Options
 from m2d_clap.index.pipeline import BATCH_SECONDS
 from m2d_clap.index.walk import walk
 from m2d_clap.index.windows import Window, windows
@@ -48,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> None:
             options.checkpoint,
             checkpoint.fingerprint,
             clap,
-            batch_seconds=options.batch_seconds,
+            options=Options(options.batch_seconds),
         )
         elapsed = time.perf_counter() - start
     figures = {

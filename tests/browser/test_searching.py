@@ -67,6 +67,22 @@ def test_pressing_a_waveform_plays_from_there(visit: Any, until: Any) -> None:
     until(page, lambda: 40 < position(page) < 45)
 
 
+def test_a_sound_is_dragged_out_by_its_name_unless_it_needs_a_key(visit: Any) -> None:
+    drag = """names => {
+      const dataTransfer = new DataTransfer();
+      const event = new DragEvent("dragstart", { dataTransfer, bubbles: true, cancelable: true });
+      return names.dispatchEvent(event) ? dataTransfer.getData("DownloadURL") : null;
+    }"""
+    page = visit("/?q=church+bell")
+    names = row_of(page, WALK).locator(".names")
+    kind, name, address = names.evaluate(drag).split(":", 2)
+    assert (kind, name) == ("application/octet-stream", WALK)
+    answer = page.request.get(address)
+    assert answer.ok and answer.body()[:4] == b"RIFF"
+    page.evaluate("() => sessionStorage.setItem('key', 'm2d_x')")
+    assert names.evaluate(drag) is None
+
+
 def test_the_moment_is_drawn_in_its_colour(visit: Any, until: Any) -> None:
     page = visit("/?q=church+bell")
     canvas = row_of(page, WALK).locator("canvas")
