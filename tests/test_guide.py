@@ -17,6 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from m2d_clap.service.cli import build
+from m2d_clap.training.average import average
 from m2d_clap.training.command import train
 from m2d_clap.training.evaluation.command import evaluate
 from m2d_clap.training.evaluation.datasets import find_dataset
@@ -80,7 +81,7 @@ def examples(command: Callable[..., None]) -> Iterator[str]:
     return commands(indent(cleandoc(command.__doc__ or ""), "    "))
 
 
-@pytest.mark.parametrize("command", [train, evaluate, merge])
+@pytest.mark.parametrize("command", [average, train, evaluate, merge])
 def test_the_examples_in_help_are_understood(command: Callable[..., None]) -> None:
     lines = [parsed(text) for text in examples(command)]
     assert lines
@@ -108,12 +109,13 @@ def made(line: Line) -> set[str]:
     out = str(line.values.get("out") or "")
     if line.name == "train":
         return {f"{out}/last", f"{out}/best"}
-    return {out} if line.name in ("convert", "merge", "import", "prepare", "index") else set()
+    written = ("average", "convert", "merge", "import", "prepare", "index")
+    return {out} if line.name in written else set()
 
 
 def used(line: Line) -> set[str]:
     """The paths that must be there."""
-    names = ("manifest", "manifests", "without", "places", "parent", "checkpoint", "index")
+    names = ("manifest", "manifests", "without", "places", "parent", "checkpoint", "checkpoints", "index")
     values = [line.values.get(name) for name in names]
     if line.name == "train" and str(line.values["cache"]) != "runs/cache":
         values.append(line.values["cache"])
