@@ -115,7 +115,16 @@ def made(line: Line) -> set[str]:
 
 def used(line: Line) -> set[str]:
     """The paths that must be there."""
-    names = ("manifest", "manifests", "without", "places", "parent", "checkpoint", "checkpoints", "index")
+    names = (
+        "manifest",
+        "manifests",
+        "without",
+        "places",
+        "parent",
+        "checkpoint",
+        "checkpoints",
+        "index",
+    )
     values = [line.values.get(name) for name in names]
     if line.name == "train" and str(line.values["cache"]) != "runs/cache":
         values.append(line.values["cache"])
