@@ -50,7 +50,7 @@ def test_a_dropped_sound_is_described_in_a_sentence(visit: Any, library: Path, d
     drop(page, "mine.wav", next((library / "rooster").iterdir()).read_bytes(), "tags")
     caption = page.locator(".caption")
     caption.wait_for()
-    assert caption.inner_text() in ("a cock-a-doodle-doo", "a rooster crowing")
+    assert any(word in caption.inner_text() for word in ("rooster", "doodle"))
 
 
 def test_own_labels_take_the_place_of_the_built_in_ones(visit: Any, library: Path) -> None:
