@@ -27,7 +27,7 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run the tests (CPU, no network)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not browser and not kill and not container"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 1 --durations 10 -m "not browser and not kill and not container"
 
 test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt where that can be)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[train,dev,browser]'
@@ -37,10 +37,10 @@ test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt whe
 	$(BIN)/pytest -q -m browser
 
 test-api: $(STAMP)  ## ask a running server thousands of generated requests (schemathesis)
-	M2D_TEST_API=whole $(BIN)/pytest -q -s tests/test_schemathesis.py
+	M2D_TEST_API=whole $(BIN)/pytest -q -s -o faulthandler_timeout=3600 tests/test_schemathesis.py
 
 test-kill: $(STAMP)  ## end the server's processes 20 times each, writers of an index at 200 moments
-	$(BIN)/pytest -q -m kill tests/test_operations.py tests/test_index_kills.py \
+	$(BIN)/pytest -q -m kill -o faulthandler_timeout=3600 tests/test_operations.py tests/test_index_kills.py \
 	  tests/test_live_service.py
 
 test-container: $(STAMP)  ## build the image and run what docker/README.md says, without a Docker engine (root)
