@@ -74,6 +74,7 @@ class _Request:
         return await self._receive()
 
     def _gone(self, watching: "asyncio.Task[Message]") -> None:
+        self._watching = None  # else each would keep the other, until the next collection
         if not watching.cancelled() and watching.exception() is None and not self._answering:
             self.cancelled = True
             self.handling.cancel()

@@ -1,5 +1,6 @@
 """The encoding process: sole owner of the model and its device. It answers one job at a time."""
 
+import gc
 import logging
 import os
 import signal
@@ -50,6 +51,9 @@ def serve(connection: socket.socket, plan: Plan) -> None:
         _LOG.exception("the encoders could not be loaded")
         frames.put(connection, Failed(str(error) or type(error).__name__))
         return
+    # Out of the collector's sight: what is there now lives as long as the process.
+    gc.collect()
+    gc.freeze()
     frames.put(connection, Ready(clap.device.type, clap.precision))
     model = _Model(clap, captioner, plan.engine)
     heap = Heap()

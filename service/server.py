@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import ipaddress
 import socket
 
@@ -68,8 +69,12 @@ def server(engine: Engine) -> uvicorn.Server:
 
 def run(engine: Engine, listening: socket.socket) -> None:
     """Serves until Ctrl-C or SIGTERM."""
+    serving = server(engine)
+    # Out of the collector's sight: what is there now lives as long as the process.
+    gc.collect()
+    gc.freeze()
     with contextlib.suppress(KeyboardInterrupt):
-        server(engine).run(sockets=[listening])
+        serving.run(sockets=[listening])
 
 
 def is_loopback(host: str) -> bool:
