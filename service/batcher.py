@@ -12,7 +12,7 @@ from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
 from m2d_clap.service.jobs import Encoded
 
 Made = TypeVar("Made")
-Encode = Callable[[Sequence[Any]], Awaitable[Encoded]]
+Encode = Callable[[Sequence[Any], Callable[[], None]], Awaitable[Encoded]]
 
 _LOG = logging.getLogger(__name__)
 _TOLD_AT_ONCE = 8
@@ -38,8 +38,9 @@ class _Answer:
 class Batcher(Generic[Made]):
     """One queue of one kind of input. Costs are texts, or seconds of sound.
 
-    encode: what makes the answers of a batch. device: the lock every batcher of a device shares, so
-    that a batch is gathered only when its turn has come, out of all that has arrived by then.
+    encode: what makes the answers of a batch, and may say before that that the device has room for
+    another one. device: the lock every batcher of a device shares, held until then, so that a batch
+    is gathered only when its turn has come, out of all that has arrived by then.
     most_waiting: what comes when that much waits is refused. most_together: the cost of a batch.
     gathered: told how many make a batch. answered: told, in the caller's own context, the seconds
     that it waited and those of its batch by stage.
@@ -62,6 +63,7 @@ class Batcher(Generic[Made]):
         self._most_together = most_together
         self._queue: deque[_Waiting] = deque()
         self._filled = asyncio.Event()
+        self._encoding: dict[asyncio.Task[None], list[_Waiting]] = {}
         self._made: asyncio.Queue[tuple[_Waiting, _Answer | Exception]] = asyncio.Queue()
         self._ended = False
 
@@ -93,23 +95,44 @@ class Batcher(Generic[Made]):
 
     async def run(self) -> None:
         """Encodes batch after batch until cancelled; then every caller still waiting is told."""
-        batch: list[_Waiting] = []
         delivering = asyncio.create_task(self._deliver())
         try:
             while True:
                 await self._filled.wait()
-                async with self._device:
-                    batch = self._gather()
-                    if batch:
-                        self._gathered(len(batch))
-                        await self._answer(batch)
+                await self._device.acquire()
+                batch = self._gather()
+                if not batch:
+                    self._device.release()
+                    continue
+                self._gathered(len(batch))
+                encoding = asyncio.create_task(self._in_turn(batch))
+                self._encoding[encoding] = batch
+                encoding.add_done_callback(self._encoding.pop)
         finally:
             self._ended = True
             delivering.cancel()
             while not self._made.empty():
                 _tell(*self._made.get_nowait())
-            for left in [*batch, *self._queue]:
-                _tell(left, WorkerDownError(_ENDED))
+            left = [waiting for batch in self._encoding.values() for waiting in batch]
+            for encoding in self._encoding:
+                encoding.cancel()
+            for waiting in [*left, *self._queue]:
+                _tell(waiting, WorkerDownError(_ENDED))
+
+    async def _in_turn(self, batch: list[_Waiting]) -> None:
+        """Has the device, until that has room or is through with the batch."""
+        held = True
+
+        def room() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._device.release()
+
+        try:
+            await self._answer(batch, room)
+        finally:
+            room()
 
     def _gather(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -127,13 +150,13 @@ class Batcher(Generic[Made]):
             self._filled.clear()
         return batch
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
+    async def _answer(self, batch: list[_Waiting], room: Callable[[], None]) -> None:
         batch = [waiting for waiting in batch if not waiting.answer.done()]
         if not batch:
             return
         try:
             begun = time.perf_counter()
-            done = await self._encode([w.item for w in batch])
+            done = await self._encode([w.item for w in batch], room)
             answers: list[_Answer | Exception] = [
                 _Answer(made, begun, done.seconds) for made in done.items
             ]
@@ -142,8 +165,8 @@ class Batcher(Generic[Made]):
         except EncodingError as error:
             if len(batch) > 1:  # the others shall not fail for one: it is found by halving
                 half = len(batch) // 2
-                await self._answer(batch[:half])
-                await self._answer(batch[half:])
+                await self._answer(batch[:half], room)
+                await self._answer(batch[half:], room)
                 return
             answers = [error]
         except Exception as error:  # noqa: BLE001  (these callers hear of it, later ones are served)

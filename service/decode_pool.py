@@ -159,7 +159,8 @@ class _Child:
             )
         child = cls(process, ours)
         try:
-            greeting = await asyncio.wait_for(child.receive(), _STARTING)
+            async with asyncio.timeout(_STARTING):
+                greeting = await child.receive()
         except TimeoutError:
             greeting = None
         except BaseException:

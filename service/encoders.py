@@ -1,12 +1,14 @@
-"""The encoding process: sole owner of the model and its device. It answers one job at a time."""
+"""The encoding process: sole owner of the model and its device."""
 
+import contextlib
 import gc
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -34,7 +36,8 @@ _TOGETHER = 40  # windows of one call, which bounds the memory of a long upload
 
 
 def serve(connection: socket.socket, plan: Plan) -> None:
-    """The process's main: Ready or Failed, then for each (kind, items) Encoded or Failed.
+    """The process's main: Ready or Failed. Then for each (number, kind, items) that number and Encoded
+    or Failed; before that, maybe, with None, which says that another job would find room already.
 
     Ends when the other side closes; Ctrl-C and SIGTERM, which may reach every process of the
     server, are the other side's to handle: it finishes what it has accepted.
@@ -57,20 +60,24 @@ def serve(connection: socket.socket, plan: Plan) -> None:
     frames.put(connection, Ready(clap.device.type, clap.precision))
     model = _Model(clap, captioner, plan.engine)
     heap = Heap()
+    speaking = threading.Lock()
+
+    def say(number: int, answer: Encoded | Failed | None) -> None:
+        with contextlib.suppress(OSError), speaking:  # the server may be gone
+            frames.put(connection, (number, answer))
+        if isinstance(answer, Failed) and _lost(clap.device):
+            # Nothing works on it any more in this process: another one takes its place.
+            connection.shutdown(socket.SHUT_RDWR)
+        if answer is not None:
+            heap.tidy()
+
     while True:
         try:
-            kind, items = frames.get(connection)
+            number, kind, items = frames.get(connection)
         except (EOFError, OSError):
             return
-        answer = model.answer(kind, items)
-        try:
-            frames.put(connection, answer)
-        except OSError:  # the server is gone
-            return
-        if isinstance(answer, Failed) and _lost(clap.device):
-            return  # nothing works on it any more in this process: another one takes its place
-        del items, answer
-        heap.tidy()
+        model.begin(kind, items, partial(say, number), partial(say, number, None))
+        del items
 
 
 class _Model:
@@ -82,27 +89,47 @@ class _Model:
         self._torch = engine == "torch"
         self._lanes = Lanes(torch.get_num_threads()) if clap.device.type == "cpu" else None
 
-    def answer(self, kind: Kind, items: Sequence[Any]) -> Encoded | Failed:
-        """One job fails, not the process."""
-        stages = Stages()
-        try:
-            made = self._encoded(kind, items, stages)
-        except Exception as error:  # noqa: BLE001  (whatever it is, the caller must hear of it)
-            _LOG.exception("encoding %d %s failed", len(items), kind)
-            return Failed(f"{type(error).__name__}: {error}")
-        return Encoded(made, dict(stages.seconds))
-
-    def _encoded(self, kind: Kind, items: Sequence[Any], stages: Stages) -> list[Any]:
+    def begin(
+        self,
+        kind: Kind,
+        items: Sequence[Any],
+        answered: Callable[[Encoded | Failed], None],
+        room: Callable[[], None],
+    ) -> None:
+        """answered: told what came of a job, at once or from the lanes that work on it. room: called when
+        a lane has nothing to do before that. One job fails, not the process."""
         encode: Encode = partial(ENCODE[kind], self._clap) if kind != "captions" else self._captions
+        stages = Stages()
         # One sound or text is waited for by one person, and worked on by all cores; so are sounds by
         # engines that spread each of them over the cores by themselves.
-        apart = len(items) > 1 and (kind == "texts" or self._torch)
-        if self._lanes is None or not apart:
-            return encode(items, stages)
-        return self._lanes.encode(encode, items, [_cost(item) for item in items], stages)
+        alone = len(items) == 1 and not (self._lanes and self._lanes.busy)
+        if self._lanes is None or alone or not (kind == "texts" or self._torch):
+            made = _made(encode, items, stages)
+        else:
+            costs = [_cost(item) for item in items]
+            made = self._lanes.begin(encode, items, costs, stages, room)
+
+        def told(made: Future[list[Any]]) -> None:
+            error = made.exception()
+            if error is None:
+                answered(Encoded(made.result(), dict(stages.seconds)))
+                return
+            _LOG.error("encoding %d %s failed", len(items), kind, exc_info=error)
+            answered(Failed(f"{type(error).__name__}: {error}"))
+
+        made.add_done_callback(told)
 
     def _captions(self, items: Sequence[Any], stages: Stages) -> list[Any]:
         return encode_captions(self._captioner, self._clap, items, stages)
+
+
+def _made(encode: Encode, items: Sequence[Any], stages: Stages) -> Future[list[Any]]:
+    future: Future[list[Any]] = Future()
+    try:
+        future.set_result(encode(items, stages))
+    except Exception as error:  # noqa: BLE001  (whatever it is, the caller must hear of it)
+        future.set_exception(error)
+    return future
 
 
 def _lost(device: torch.device) -> bool:

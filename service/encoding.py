@@ -38,7 +38,7 @@ class Encoding:
 
         def queue(kind: Kind, most_waiting: float, most_together: float) -> Batcher[Any]:
             return Batcher(
-                lambda items: self.worker.encode(kind, items),
+                lambda items, room: self.worker.encode(kind, items, room),
                 device,
                 most_waiting,
                 most_together,

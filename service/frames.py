@@ -53,7 +53,7 @@ def _packed(value: Any) -> bytes:
 
 
 def _missing(whole: bytearray) -> int:
-    """How many bytes more make a value; of one whose length is not known yet, as many as may come."""
+    """How many bytes more make a value, or its length: what follows is the next one's."""
     if len(whole) < _LENGTH.size:
-        return _PART
+        return _LENGTH.size - len(whole)
     return _LENGTH.size + int(_LENGTH.unpack_from(whole)[0]) - len(whole)

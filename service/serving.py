@@ -209,7 +209,8 @@ class Serving:
     async def _look(self) -> None:
         """Waits for its time, or to be asked; takes in what is new then."""
         try:
-            await asyncio.wait_for(self._asked.wait(), self._settings.reload_seconds or None)
+            async with asyncio.timeout(self._settings.reload_seconds or None):
+                await self._asked.wait()
         except TimeoutError:
             stamps = await asyncio.to_thread(self._stamps)
             if stamps == self._seen and time.monotonic() < self._again:

@@ -12,13 +12,15 @@ from typing import Any
 from m2d_clap.service import frames, logs
 from m2d_clap.service.errors import EncodingError, WorkerDownError
 from m2d_clap.service.jobs import Encoded, Failed, Kind, Plan, Ready
+from m2d_clap.service.line import Line
 
 _LOG = logs.logger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_LAST_WORDS = 5.0
 
 
 class Worker:
-    """One process at a time, asked by one caller at a time.
+    """One process at a time.
 
     patience: seconds a job may take; measured: told the seconds of each stage of a job.
     """
@@ -32,9 +34,8 @@ class Worker:
         self._plan = plan
         self._patience = patience
         self._measured = measured
-        self._asking = asyncio.Lock()
         self._process: SpawnProcess | None = None
-        self._connection: socket.socket | None = None
+        self._line: Line | None = None
         self._threads = ThreadPoolExecutor(2, "worker")  # which wait for a process's end
         self.ready = asyncio.Event()
         self.reason = "the encoders are loading"
@@ -68,39 +69,30 @@ class Worker:
             _kill(self._process)
             self._threads.shutdown(wait=False)
 
-    async def encode(self, kind: Kind, items: Sequence[Any]) -> Encoded:
-        """Vectors for each item, in order, and what each stage took.
+    async def encode(
+        self, kind: Kind, items: Sequence[Any], room: Callable[[], None] = lambda: None
+    ) -> Encoded:
+        """Vectors for each item, in order, and what each stage took. room: called when the process has
+        room for more, where that is before it is through with these.
 
         Raises WorkerDownError where no process is ready or it died meanwhile, EncodingError where
         the encoders failed on this input.
         """
-        async with self._asking:
-            if not self.ready.is_set() or self._connection is None:
-                raise WorkerDownError(self.reason)
-            process = self._process
-            answer = await self._ask(self._connection, (kind, items))
-            if not isinstance(answer, Encoded | Failed):
-                _kill(process)
-                if self._process is process:  # not to be seen as ready until its end is noticed
-                    self.ready.clear()
-                raise WorkerDownError("the encoding process died")
+        if not self.ready.is_set() or self._line is None:
+            raise WorkerDownError(self.reason)
+        process, answer = self._process, None
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            async with asyncio.timeout(self._patience):
+                answer = await self._line.ask(kind, items, room)
+        if answer is None:
+            _kill(process)
+            if self._process is process:  # not to be seen as ready until its end is noticed
+                self.ready.clear()
+            raise WorkerDownError("the encoding process died")
         if isinstance(answer, Failed):
             raise EncodingError(answer.reason)
         self._measured(answer.seconds)
         return answer
-
-    async def _ask(self, connection: socket.socket, job: Any) -> Any:
-        """The answer; None where the process died, or lets wait too long."""
-        try:
-            async with asyncio.timeout(self._patience):
-                await frames.send(connection, job)
-                return await frames.receive(connection)
-        except (EOFError, OSError, TimeoutError):
-            return None
-        except asyncio.CancelledError:  # half a value was said or heard: nothing can follow it
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            raise
 
     async def _one_life(self) -> bool:
         """Starts a process and waits for its end; whether it ever became ready."""
@@ -109,23 +101,25 @@ class Worker:
         process = multiprocessing.get_context("spawn").Process(
             target=_encoders, args=(theirs, self._plan), name="m2d-clap-encoders", daemon=True
         )
-        self._process, self._connection = process, ours
+        self._process, self._line = process, Line(ours)
+        listening = None
         try:
             with theirs:
                 await self._in_thread(process.start)
-            return await self._until_it_ends(process, ours)
+            greeting = await _greeting(ours)
+            listening = asyncio.create_task(self._line.listen())
+            return await self._until_it_ends(process, greeting)
         finally:
             _kill(process)
-            async with self._asking:  # who is still told something must not find it closed
-                ours.close()
+            if listening is not None:  # what it said last is still to be heard
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_WORDS):
+                        await listening
+            await self._line.close()
 
-    async def _until_it_ends(self, process: SpawnProcess, connection: socket.socket) -> bool:
-        """Waits for what it says first, and for its end; whether it became ready."""
+    async def _until_it_ends(self, process: SpawnProcess, greeting: Any) -> bool:
+        """Waits for it; whether it became ready."""
         was_ready = False
-        try:
-            greeting = await frames.receive(connection)
-        except (EOFError, OSError):
-            greeting = None
         self.unloadable = isinstance(greeting, Failed)
         if isinstance(greeting, Ready):
             self.device, self.precision = greeting.device, greeting.precision
@@ -145,6 +139,14 @@ class Worker:
 
     async def _in_thread(self, function: Any, *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+
+async def _greeting(connection: socket.socket) -> Any:
+    """What a process says first; None where it dies before."""
+    try:
+        return await frames.receive(connection)
+    except (EOFError, OSError):
+        return None
 
 
 def _kill(process: SpawnProcess | None) -> None:

@@ -43,10 +43,31 @@ def test_answers_keep_the_order_of_the_items_and_parts_compute_on_one_core_each(
             return [2 * item for item in items]
 
     stages = Stages()
-    assert Lanes(2).encode(doubled, [5, 1, 4, 2], [5, 1, 4, 2], stages) == [10, 2, 8, 4]
+    assert Lanes(2).begin(doubled, [5, 1, 4, 2], [5, 1, 4, 2], stages).result() == [10, 2, 8, 4]
     assert {count for _, count in threads} == {1}
     assert torch.get_num_threads() == before
     assert stages.seconds["doubling"] > 0
+
+
+def test_a_core_that_is_through_takes_of_the_next_batch_and_says_when_there_is_none() -> None:
+    may_end, told = threading.Event(), []
+
+    def slow(items: list[int], _: Stages) -> list[int]:
+        if 9 in items:
+            assert may_end.wait(10)
+        return items
+
+    lanes = Lanes(2)
+    assert not lanes.busy
+    room = threading.Event()
+    first = lanes.begin(slow, [9, 1], [9, 9], Stages(), room.set)
+    assert room.wait(10)  # a core is free before the batch is done
+    second = lanes.begin(slow, [3, 4], [1, 1], Stages(), lambda: told.append("second"))
+    assert second.result(10) == [3, 4]  # on the free core, both parts
+    assert not first.done() and lanes.busy
+    may_end.set()
+    assert first.result(10) == [9, 1]
+    assert not told  # that it was done has said so
 
 
 def test_what_one_part_raises_is_raised() -> None:
@@ -56,7 +77,7 @@ def test_what_one_part_raises_is_raised() -> None:
         return items
 
     with pytest.raises(ValueError, match="not three"):
-        Lanes(2).encode(refusing, [1, 2, 3], [1, 1, 1], Stages())
+        Lanes(2).begin(refusing, [1, 2, 3], [1, 1, 1], Stages()).result()
 
 
 def test_sounds_have_the_vectors_that_one_lane_gives_them() -> None:
@@ -70,8 +91,10 @@ def test_sounds_have_the_vectors_that_one_lane_gives_them() -> None:
     rng = np.random.default_rng(0)
     sounds = [Waveform(rng.normal(0, 0.1, n).astype(np.float32), 16000) for n in (9000, 32000, 800)]
     alone = encode_sounds(clap, sounds)
-    shared = Lanes(2).encode(
-        lambda part, stages: encode_sounds(clap, part, stages), sounds, [9, 32, 1], Stages()
+    shared = (
+        Lanes(2)
+        .begin(lambda part, stages: encode_sounds(clap, part, stages), sounds, [9, 32, 1], Stages())
+        .result()
     )
     for one, other in zip(alone, shared, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import torch
 
 from m2d_clap.model import Checkpoint, Clap, ClapConfig, Waveform
 from m2d_clap.model.config import EncoderConfig, ProjectorConfig, TextConfig
+from m2d_clap.service import frames
 from m2d_clap.service.batcher import Batcher
 from m2d_clap.service.encoders import encode_sounds
 from m2d_clap.service.errors import BusyError, EncodingError, WorkerDownError
 from m2d_clap.service.jobs import Encoded, Plan
+from m2d_clap.service.line import Line
 from m2d_clap.service.worker import Worker
 
 
@@ -28,10 +31,12 @@ class Device:
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
         self.free = asyncio.Event()
+        self.room: Callable[[], None] = lambda: None
         self.error: Exception | None = None
 
-    async def encode(self, items: Sequence[Any]) -> Encoded:
+    async def encode(self, items: Sequence[Any], room: Callable[[], None]) -> Encoded:
         self.batches.append(list(items))
+        self.room = room
         await self.free.wait()
         if self.error is not None:
             raise self.error
@@ -70,6 +75,23 @@ def test_what_arrives_while_the_device_is_busy_is_encoded_together_and_keeps_its
         answers = await asyncio.gather(*first, *rest)
         assert [float(a[0]) for a in answers] == [0, 2, 4, 6, 8, 10, 12]
         assert device.batches == [[0], [1, 2, 3, 4], [5, 6]]
+
+    with_batcher(test)
+
+
+def test_a_device_that_says_it_has_room_gets_the_next_batch_before_it_has_answered() -> None:
+    async def test(batcher: Batcher, device: Device) -> None:
+        first = await submitted(batcher, 0)
+        second = await submitted(batcher, 1, 2)
+        assert device.batches == [[0]]
+        device.room()
+        device.room()  # said again, it means nothing
+        third = await submitted(batcher, 3)
+        assert device.batches == [[0], [1, 2]]
+        device.free.set()
+        answers = await asyncio.gather(*first, *second, *third)
+        assert [float(a[0]) for a in answers] == [0, 2, 4, 6]
+        assert device.batches == [[0], [1, 2], [3]]
 
     with_batcher(test)
 
@@ -149,6 +171,37 @@ def test_callers_left_at_shutdown_are_told_and_none_is_taken_after_it() -> None:
             await batcher.submit(1, 1.0)
 
     asyncio.run(run())
+
+
+def test_answers_find_who_asked_in_whatever_order_they_come() -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        line, told = Line(ours), []
+        listening = asyncio.create_task(line.listen())
+        names = ("first", "second", "gone", "left")
+        asked = {
+            name: asyncio.create_task(line.ask("texts", [name], partial(told.append, name)))
+            for name in names
+        }
+        with theirs:
+            jobs = [await asyncio.to_thread(frames.get, theirs) for _ in names]
+            numbers = {items[0]: number for number, _, items in jobs}
+            asked["gone"].cancel()
+            await asyncio.sleep(0)
+            for name in ("second", "gone", "first"):
+                frames.put(theirs, (numbers[name], None))
+                frames.put(theirs, (numbers[name], Encoded([name], {})))
+            assert (await asked["second"], await asked["first"]) == (
+                Encoded(["second"], {}),
+                Encoded(["first"], {}),
+            )
+            assert told == ["second", "first"]
+        assert await asked["left"] is None  # nobody is there any more
+        assert await line.ask("texts", ["late"], lambda: None) is None
+        await asyncio.gather(listening, line.close())
+
+    asyncio.run(asyncio.wait_for(run(), 10))
 
 
 @pytest.fixture(scope="module")
