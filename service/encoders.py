@@ -86,7 +86,8 @@ class _Model:
     def __init__(self, clap: Clap, captioner: Captioner | None, engine: Engine) -> None:
         self._clap = clap
         self._captioner = captioner
-        self._torch = engine == "torch"
+        # Compiled code has its number of threads within.
+        self._apart = engine != "compile"
         self._lanes = Lanes(torch.get_num_threads()) if clap.device.type == "cpu" else None
 
     def begin(
@@ -100,10 +101,9 @@ class _Model:
         a lane has nothing to do before that. One job fails, not the process."""
         encode: Encode = partial(ENCODE[kind], self._clap) if kind != "captions" else self._captions
         stages = Stages()
-        # One sound or text is waited for by one person, and worked on by all cores; so are sounds by
-        # engines that spread each of them over the cores by themselves.
+        # One sound or text is waited for by one person, and worked on by all cores.
         alone = len(items) == 1 and not (self._lanes and self._lanes.busy)
-        if self._lanes is None or alone or not (kind == "texts" or self._torch):
+        if self._lanes is None or alone or not (kind == "texts" or self._apart):
             made = _made(encode, items, stages)
         else:
             costs = [_cost(item) for item in items]

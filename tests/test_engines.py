@@ -1,6 +1,7 @@
 """Other engines than plain torch give what plain torch gives."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -19,11 +20,11 @@ CONFIG = ClapConfig(
 )
 
 
-def clap_on(name: Engine, precision: Precision = "float32") -> Clap:
+def clap_on(name: Engine, precision: Precision = "float32", threads: int = 1) -> Clap:
     torch.manual_seed(0)
     clap = Clap(CONFIG).eval()
     clap.precision = precision
-    clap.audio.backbone.engine = engine(clap, name, threads=1)
+    clap.audio.backbone.engine = engine(clap, name, threads)
     return clap
 
 
@@ -67,6 +68,16 @@ def test_compiled_blocks_give_the_embeddings_that_torch_gives(
 def test_on_openvino_in_bfloat16_the_embedding_points_the_same_way(plain: Clap) -> None:
     low = clap_on("openvino", "bfloat16").embed_audio([sound(2, 1)])
     assert torch.cosine_similarity(low, plain.embed_audio([sound(2, 1)])).item() >= 0.999
+
+
+def test_on_openvino_threads_of_one_core_each_work_beside_each_other(plain: Clap) -> None:
+    clap = clap_on("openvino", threads=2)
+    sounds = [sound(0.3 * (1 + number), number) for number in range(6)]
+    with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as lanes:
+        found = list(lanes.map(lambda each: clap.embed_audio([each]), sounds))
+    together = clap.embed_audio(sounds)  # on both cores
+    for embeddings in (torch.cat(found), together):
+        torch.testing.assert_close(embeddings, plain.embed_audio(sounds), rtol=0, atol=1e-4)
 
 
 def test_training_goes_on_in_torch(fast: Clap) -> None:

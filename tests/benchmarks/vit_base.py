@@ -51,7 +51,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--together", type=int, default=8, help="clips in flight")
-    options.add_argument("--clips", type=int, default=24, help="a round")
+    options.add_argument("--clips", type=int, default=80, help="a round")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--threads", type=int, default=os.cpu_count(), help="of the encoders")
     options.add_argument("--json", action="store_true", help="for machines")
