@@ -15,25 +15,52 @@ import torch
 from m2d_clap.model import Checkpoint
 from m2d_clap.training.loop import Trainer, TrainingDivergedError
 from m2d_clap.training.run import RunError, Status, run
-from m2d_clap.training.stopping import Stop
 from m2d_clap.training.validation import Score
 
 SCRIPT = Path(__file__).with_name("distributed_run.py")
 TINY = runpy.run_path(str(SCRIPT))
 trainer_of: Callable[..., Trainer] = TINY["trainer"]
 
-KILLED = """
-import os, runpy, signal, sys
+# Signals are raised in processes of their own: pytest gives its own a small stack for them, which
+# does not suffice on every processor.
+SIGNALLED = """
+import runpy, signal, sys
 from pathlib import Path
 import torch
 from m2d_clap.training.run import run
 torch.set_num_threads(1)
 tiny = runpy.run_path(sys.argv[1])
+number = int(sys.argv[4])
+before = signal.getsignal(number)
 def show(status):
-    if status.step == int(sys.argv[4]):
-        os.kill(os.getpid(), signal.SIGKILL)
-run(Path(sys.argv[3]), tiny["trainer"](tiny["STAGES"][sys.argv[2]]), {}, None, show, 1, 1)
+    if status.step == int(sys.argv[3]):
+        signal.raise_signal(number)
+try:
+    run(Path(sys.argv[2]), tiny["trainer"](tiny["STAGES"]["1"]), {}, None, show, 1, 1)
+    print("came to its end")
+except KeyboardInterrupt:
+    print("was asked to end")
+assert signal.getsignal(number) is before
 """
+
+TWICE = """
+import signal
+from m2d_clap.training.stopping import Stop
+with Stop() as stop:
+    assert not stop.asked()
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
+    assert stop.asked()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("ended at once")
+"""
+
+
+def signalled(folder: Path, step: int, number: signal.Signals) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", SIGNALLED, SCRIPT, folder, str(step), str(int(number))]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +85,7 @@ def assert_same(found: Trainer, wanted: Trainer, folders: tuple[Path, Path]) -> 
 
 
 def test_a_process_killed_outright_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", KILLED, SCRIPT, "1", tmp_path / "killed", "7"]
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    ended = signalled(tmp_path / "killed", 7, signal.SIGKILL)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert torch.load(tmp_path / "killed" / "state.pt", weights_only=True)["step"] == 6
     folders = tmp_path / "killed", tmp_path / "whole"
@@ -107,36 +133,25 @@ def test_a_run_whose_score_rises_no_more_ends(tmp_path: Path) -> None:
 def test_a_process_that_is_asked_to_end_saves_the_step_it_is_in(
     asked: signal.Signals, tmp_path: Path
 ) -> None:
-    def stop(status: Status) -> None:
-        if status.step == 5:
-            signal.raise_signal(asked)
-
-    before = signal.getsignal(asked)
     folders = tmp_path / "stopped", tmp_path / "whole"
-    with pytest.raises(KeyboardInterrupt):
-        finished("1", folders[0], show=stop)
-    assert signal.getsignal(asked) is before
+    ended = signalled(folders[0], 5, asked)
+    assert (ended.returncode, ended.stdout) == (0, "was asked to end\n"), ended.stderr
     assert torch.load(folders[0] / "state.pt", weights_only=True)["step"] == 5
     found, wanted = (finished("1", folder) for folder in folders)
     assert_same(found, wanted, folders)
 
 
 def test_asked_in_its_last_step_a_run_comes_to_its_end(tmp_path: Path) -> None:
-    def stop(status: Status) -> None:
-        if status.step == status.steps:
-            signal.raise_signal(signal.SIGTERM)
-
-    assert finished("1", tmp_path, show=stop).step == 20
+    ended = signalled(tmp_path, 20, signal.SIGTERM)
+    assert (ended.returncode, ended.stdout) == (0, "came to its end\n"), ended.stderr
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 20
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
-    with Stop() as stop:
-        assert not stop.asked()
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
-        assert stop.asked()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    ended = subprocess.run(
+        [sys.executable, "-c", TWICE], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "ended at once\n"), ended.stderr
 
 
 @pytest.fixture
