@@ -27,7 +27,7 @@ demo: $(STAMP)  ## index and serve made-up sounds, or LIBRARY=your/folder; ONCE=
 	$(BIN)/m2d-clap demo --port $(PORT) $(if $(LIBRARY),--library "$(LIBRARY)") $(if $(ONCE),--once)
 
 test: $(STAMP)  ## run the tests (CPU, no network)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 1 --durations 10 -m "not browser and not kill and not container"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 10 -m "not browser and not kill and not container"
 
 test-browser: $(STAMP)  ## try the page in a real Chromium (installed by apt where that can be)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[train,dev,browser]'

@@ -21,8 +21,8 @@ SCRIPT = Path(__file__).with_name("distributed_run.py")
 TINY = runpy.run_path(str(SCRIPT))
 trainer_of: Callable[..., Trainer] = TINY["trainer"]
 
-# Signals are raised in processes of their own: pytest gives its own a small stack for them, which
-# does not suffice on every processor.
+# Signals are raised in processes of their own: OpenVINO, which other tests load, gives a thread a stack
+# for them, and takes it away from another thread: the next signal is then a segmentation fault.
 SIGNALLED = """
 import runpy, signal, sys
 from pathlib import Path
