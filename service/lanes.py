@@ -62,14 +62,14 @@ class Lanes:
             self._waiting -= 1
             self._working += 1
         watch = Stages()
-        made: list[Any] | Exception
+        made: dict[int, Any] | Exception
         try:
-            made = encode(watch)
+            made = dict(zip(part, encode(watch), strict=True))
         except Exception as error:  # noqa: BLE001  (whatever it is, who asked is told)
             made = error
         with self._lock:
             self._working -= 1
-            batch.keep(part, made, watch)
+            batch.keep(made, watch)
             done = not batch.left
             newest = self._newest if not self._waiting else None
             if newest is not None:
@@ -91,12 +91,12 @@ class _Batch:
         self._stages = stages
         self._error: Exception | None = None
 
-    def keep(self, part: list[int], made: list[Any] | Exception, watch: Stages) -> None:
+    def keep(self, made: dict[int, Any] | Exception, watch: Stages) -> None:
         self.left -= 1
         if isinstance(made, Exception):
             self._error = made
             return
-        for at, one in zip(part, made, strict=True):
+        for at, one in made.items():
             self._items[at] = one
         for stage, seconds in watch.seconds.items():
             self._stages.seconds[stage] += seconds / len(self.parts)

@@ -80,6 +80,11 @@ def test_what_one_part_raises_is_raised() -> None:
         Lanes(2).begin(refusing, [1, 2, 3], [1, 1, 1], Stages()).result()
 
 
+def test_a_part_with_too_few_answers_is_an_error_and_keeps_nobody_waiting() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Lanes(2).begin(lambda items, _: items[1:], [1, 2, 3], [1, 1, 1], Stages()).result(10)
+
+
 def test_sounds_have_the_vectors_that_one_lane_gives_them() -> None:
     torch.manual_seed(0)
     clap = Clap(
